@@ -1,0 +1,224 @@
+//! One description of a network, read by everyone: cost analysis, training and the ONNX writer.
+//!
+//! **Invariant.** Nodes stand in execution order: a node's inputs always precede it, and the last
+//! node is the output. Every reader is therefore one `for id in graph.ids()` loop.
+//!
+//! **Invariant.** This crate knows no tensor library, no file format of networks and no target.
+//!
+//! ```
+//! use graph::{Activation, Conv2d, Graph, Op, Shape, cost::static_cost};
+//!
+//! let mut graph = Graph::default();
+//! let image = graph.input(Shape::Map([3, 32, 32]));
+//! let conv = graph.add("conv", Op::Conv2d(Conv2d::same(16, 3, 1)), &[image])?;
+//! let relu = graph.add("relu", Op::Activation(Activation::Relu), &[conv])?;
+//! let pool = graph.add("pool", Op::GlobalAvgPool, &[relu])?;
+//! graph.add("classifier", Op::Linear(10), &[pool])?;
+//! assert_eq!(static_cost(&graph).macs, 16 * 32 * 32 * 3 * 9 + 16 * 10);
+//! # Ok::<(), graph::GraphError>(())
+//! ```
+
+mod name;
+mod op;
+
+pub mod cost;
+pub mod fold;
+pub mod weights;
+
+pub use name::Label;
+pub use op::{Activation, Conv2d, Op, Pads, Pool2d};
+
+use name::Scope;
+
+/// Index of a node in its [`Graph`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeId(u32);
+
+impl NodeId {
+    /// Position in execution order, from 0.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Shape of one sample, without the batch axis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Shape {
+    /// A feature map: `[channels, height, width]`.
+    Map([usize; 3]),
+    /// A flat vector of this many features.
+    Vector(usize),
+}
+
+impl Shape {
+    /// Number of values.
+    pub fn elements(self) -> usize {
+        match self {
+            Self::Map([channels, height, width]) => channels * height * width,
+            Self::Vector(features) => features,
+        }
+    }
+
+    /// Channels of a map, features of a vector.
+    pub fn channels(self) -> usize {
+        match self {
+            Self::Map([channels, ..]) => channels,
+            Self::Vector(features) => features,
+        }
+    }
+
+    /// `[height, width]` of a map; `[1, 1]` of a vector.
+    pub fn spatial(self) -> [usize; 2] {
+        match self {
+            Self::Map([_, height, width]) => [height, width],
+            Self::Vector(_) => [1, 1],
+        }
+    }
+
+    /// The axes as a list: three for a map, one for a vector.
+    pub fn dims(self) -> Vec<usize> {
+        match self {
+            Self::Map(dims) => dims.to_vec(),
+            Self::Vector(features) => vec![features],
+        }
+    }
+}
+
+/// One operation, the shape of its single output, and where it stands in the tree of names.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    /// What the node computes.
+    pub op: Op,
+    /// Shape of the output.
+    pub shape: Shape,
+    label: Label,
+    scope: u32,
+    inputs: (u32, u32),
+}
+
+/// A network.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Graph {
+    nodes: Vec<Node>,
+    /// The inputs of all nodes, one after the other; a node holds its range.
+    edges: Vec<NodeId>,
+    scopes: Vec<Scope>,
+    /// The scope that new nodes join: 0 is the root, `n` is `scopes[n - 1]`.
+    here: u32,
+}
+
+/// Why a graph could not be built.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum GraphError {
+    /// The inputs of a node do not fit its operation.
+    #[error("{node}: {op} cannot take inputs of shape {shapes:?}")]
+    Shape {
+        /// Name of the offending node.
+        node: String,
+        /// Its operation.
+        op: &'static str,
+        /// Shapes it was given.
+        shapes: Vec<Shape>,
+    },
+}
+
+impl Graph {
+    /// Adds the graph's input and names it `image`.
+    pub fn input(&mut self, shape: Shape) -> NodeId {
+        self.push(Label::from("image"), Op::Input, shape, &[])
+    }
+
+    /// Adds a node after its inputs; infers and checks its shape.
+    pub fn add(&mut self, label: impl Into<Label>, op: Op, inputs: &[NodeId]) -> Result<NodeId, GraphError> {
+        let label = label.into();
+        match op.infer(inputs.iter().map(|&id| self.shape(id))) {
+            Some(shape) => Ok(self.push(label, op, shape, inputs)),
+            None => Err(GraphError::Shape {
+                node: name::render(&self.scopes, self.here, label),
+                op: op.name(),
+                shapes: inputs.iter().map(|&id| self.shape(id)).collect(),
+            }),
+        }
+    }
+
+    /// Runs `build` with every new node's name prefixed by `label/`.
+    pub fn within<T>(&mut self, label: impl Into<Label>, build: impl FnOnce(&mut Self) -> T) -> T {
+        let outer = self.here;
+        self.scopes.push(Scope { label: label.into(), parent: outer });
+        self.here = self.scopes.len() as u32;
+        let out = build(self);
+        self.here = outer;
+        out
+    }
+
+    fn push(&mut self, label: Label, op: Op, shape: Shape, inputs: &[NodeId]) -> NodeId {
+        let start = self.edges.len() as u32;
+        self.edges.extend_from_slice(inputs);
+        self.nodes.push(Node { op, shape, label, scope: self.here, inputs: (start, self.edges.len() as u32) });
+        NodeId(self.nodes.len() as u32 - 1)
+    }
+
+    /// Node ids in execution order.
+    pub fn ids(&self) -> impl DoubleEndedIterator<Item = NodeId> + ExactSizeIterator + use<> {
+        (0..self.nodes.len() as u32).map(NodeId)
+    }
+
+    /// Nodes in execution order.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// The node with this id.
+    pub fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[id.index()]
+    }
+
+    /// What node `id` computes.
+    pub fn op(&self, id: NodeId) -> &Op {
+        &self.nodes[id.index()].op
+    }
+
+    /// Shape of node `id`'s output.
+    pub fn shape(&self, id: NodeId) -> Shape {
+        self.nodes[id.index()].shape
+    }
+
+    /// Producers of node `id`'s inputs, all earlier in the graph.
+    pub fn inputs(&self, id: NodeId) -> &[NodeId] {
+        let (start, end) = self.nodes[id.index()].inputs;
+        &self.edges[start as usize..end as usize]
+    }
+
+    /// Full name of node `id`, such as `cell3/block1/left/sep_conv_3x3/depthwise`. It names the
+    /// node's parameters: two graphs that use the same name and parameter shape share weights.
+    pub fn name(&self, id: NodeId) -> String {
+        let node = self.node(id);
+        name::render(&self.scopes, node.scope, node.label)
+    }
+
+    /// The output node; `None` for an empty graph.
+    pub fn output(&self) -> Option<NodeId> {
+        self.nodes.len().checked_sub(1).map(|last| NodeId(last as u32))
+    }
+
+    /// 16 hexadecimal digits that two graphs share when they compute the same in the same order,
+    /// whatever their nodes are called (FNV-1a over operations, shapes and edges).
+    pub fn fingerprint(&self) -> String {
+        let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+        for id in self.ids() {
+            for byte in format!("{:?}{:?}{:?};", self.op(id), self.shape(id), self.inputs(id)).bytes() {
+                hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+            }
+        }
+        format!("{hash:016x}")
+    }
+
+    /// How many nodes read each node, by [`NodeId::index`].
+    pub fn n_users(&self) -> Vec<u32> {
+        let mut users = vec![0; self.nodes.len()];
+        for &input in &self.edges {
+            users[input.index()] += 1;
+        }
+        users
+    }
+}

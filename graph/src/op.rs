@@ -1,0 +1,234 @@
+//! The closed set of operations. A new variant makes three `match`es fail to compile until they
+//! answer: cost (`cost.rs`), training (`search/src/train/network.rs`) and export (`export/src/onnx.rs`).
+
+use crate::Shape;
+
+/// What a node computes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Op {
+    /// The image, `f32`, normalised.
+    Input,
+    /// 2-D convolution.
+    Conv2d(Conv2d),
+    /// Affine map of a vector onto this many features, with bias.
+    Linear(usize),
+    /// Batch normalisation over channels, with scale and shift.
+    BatchNorm,
+    /// Pointwise non-linearity.
+    Activation(Activation),
+    /// Largest value of each window; padding never wins.
+    MaxPool(Pool2d),
+    /// Mean of each window; padding is not counted.
+    AvgPool(Pool2d),
+    /// Mean over height and width: a map becomes a vector.
+    GlobalAvgPool,
+    /// Elementwise sum of two or more equal shapes.
+    Add,
+    /// Concatenation along channels.
+    Concat,
+    /// Passes its input on.
+    Identity,
+    /// Zeros in the shape of its input, each spatial side divided by this stride, rounded up.
+    Zero(usize),
+}
+
+/// A 2-D convolution; `groups == channels` of its input makes it depthwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Conv2d {
+    /// Output channels.
+    pub channels: usize,
+    /// Kernel `[height, width]`, in pixels.
+    pub kernel: [usize; 2],
+    /// Stride `[vertical, horizontal]`, in pixels.
+    pub stride: [usize; 2],
+    /// Spacing between kernel taps `[vertical, horizontal]`, in pixels.
+    pub dilation: [usize; 2],
+    /// Zeros around the input.
+    pub pads: Pads,
+    /// Number of channel groups; divides input and output channels.
+    pub groups: usize,
+    /// Whether a bias is added. Networks that normalise have none until batch norm is folded.
+    pub bias: bool,
+}
+
+impl Conv2d {
+    /// A square, dense convolution without bias whose pads keep the size at stride 1.
+    pub fn same(channels: usize, kernel: usize, stride: usize) -> Self {
+        Self {
+            channels,
+            kernel: [kernel; 2],
+            stride: [stride; 2],
+            dilation: [1; 2],
+            pads: Pads::all(kernel / 2),
+            groups: 1,
+            bias: false,
+        }
+    }
+
+    /// As [`Conv2d::same`], one filter a channel.
+    pub fn depthwise(channels: usize, kernel: usize, stride: usize) -> Self {
+        Self { groups: channels, ..Self::same(channels, kernel, stride) }
+    }
+}
+
+/// A 2-D pooling window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pool2d {
+    /// Window `[height, width]`, in pixels.
+    pub kernel: [usize; 2],
+    /// Stride `[vertical, horizontal]`, in pixels.
+    pub stride: [usize; 2],
+    /// Border around the input; smaller than the window.
+    pub pads: Pads,
+}
+
+impl Pool2d {
+    /// A square window whose pads keep the size at stride 1.
+    pub fn same(kernel: usize, stride: usize) -> Self {
+        Self { kernel: [kernel; 2], stride: [stride; 2], pads: Pads::all(kernel / 2) }
+    }
+}
+
+/// Rows and columns added around a map, in pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pads {
+    /// Above.
+    pub top: usize,
+    /// To the left.
+    pub left: usize,
+    /// Below.
+    pub bottom: usize,
+    /// To the right.
+    pub right: usize,
+}
+
+impl Pads {
+    /// The same on all four sides.
+    pub fn all(pixels: usize) -> Self {
+        Self { top: pixels, left: pixels, bottom: pixels, right: pixels }
+    }
+}
+
+/// Pointwise non-linearities.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// `max(0, x)`.
+    Relu,
+    /// `min(max(0, x), 6)`.
+    Relu6,
+    /// `x` above 0, `exp(x) - 1` below.
+    Elu,
+    /// `1.0507 * (x above 0, 1.67326 * (exp(x) - 1) below)`.
+    Selu,
+    /// `x / (1 + exp(-x))`, also called SiLU.
+    Swish,
+    /// `tanh(x)`.
+    Tanh,
+    /// `1 / (1 + exp(-x))`.
+    Sigmoid,
+}
+
+impl Op {
+    /// Name used in errors and reports.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Input => "Input",
+            Self::Conv2d(_) => "Conv2d",
+            Self::Linear(_) => "Linear",
+            Self::BatchNorm => "BatchNorm",
+            Self::Activation(Activation::Relu) => "Relu",
+            Self::Activation(Activation::Relu6) => "Relu6",
+            Self::Activation(Activation::Elu) => "Elu",
+            Self::Activation(Activation::Selu) => "Selu",
+            Self::Activation(Activation::Swish) => "Swish",
+            Self::Activation(Activation::Tanh) => "Tanh",
+            Self::Activation(Activation::Sigmoid) => "Sigmoid",
+            Self::MaxPool(_) => "MaxPool",
+            Self::AvgPool(_) => "AvgPool",
+            Self::GlobalAvgPool => "GlobalAvgPool",
+            Self::Add => "Add",
+            Self::Concat => "Concat",
+            Self::Identity => "Identity",
+            Self::Zero(_) => "Zero",
+        }
+    }
+
+    /// Output shape for these input shapes, or `None` where they do not fit.
+    pub(crate) fn infer(&self, inputs: impl ExactSizeIterator<Item = Shape>) -> Option<Shape> {
+        let mut inputs = inputs;
+        let n_inputs = inputs.len();
+        let first = inputs.next()?;
+        match self {
+            Self::Input => None,
+            Self::Add => (n_inputs >= 2 && inputs.all(|it| it == first)).then_some(first),
+            Self::Concat => {
+                let Shape::Map([mut channels, height, width]) = first else { return None };
+                for shape in inputs {
+                    match shape {
+                        Shape::Map([more, h, w]) if [h, w] == [height, width] => channels += more,
+                        Shape::Map(_) | Shape::Vector(_) => return None,
+                    }
+                }
+                Some(Shape::Map([channels, height, width]))
+            }
+            _ if n_inputs != 1 => None,
+            Self::BatchNorm | Self::Activation(_) | Self::Identity => Some(first),
+            Self::Linear(features) => match first {
+                Shape::Vector(_) if *features > 0 => Some(Shape::Vector(*features)),
+                Shape::Vector(_) | Shape::Map(_) => None,
+            },
+            Self::Conv2d(_) | Self::MaxPool(_) | Self::AvgPool(_) | Self::GlobalAvgPool | Self::Zero(_) => {
+                let Shape::Map([channels, height, width]) = first else { return None };
+                self.infer_map(channels, height, width)
+            }
+        }
+    }
+
+    fn infer_map(&self, channels: usize, height: usize, width: usize) -> Option<Shape> {
+        match self {
+            Self::Conv2d(conv) => {
+                let Conv2d { kernel, stride, dilation, pads, groups, .. } = *conv;
+                let divides = groups > 0 && channels.is_multiple_of(groups) && conv.channels.is_multiple_of(groups);
+                if !divides || conv.channels == 0 {
+                    return None;
+                }
+                Some(Shape::Map([
+                    conv.channels,
+                    windows(height + pads.top + pads.bottom, kernel[0], stride[0], dilation[0])?,
+                    windows(width + pads.left + pads.right, kernel[1], stride[1], dilation[1])?,
+                ]))
+            }
+            Self::MaxPool(pool) | Self::AvgPool(pool) => {
+                let Pool2d { kernel, stride, pads } = *pool;
+                // A window that sees padding alone has no maximum and no mean.
+                let sees = pads.top.max(pads.bottom) < kernel[0] && pads.left.max(pads.right) < kernel[1];
+                if !sees {
+                    return None;
+                }
+                Some(Shape::Map([
+                    channels,
+                    windows(height + pads.top + pads.bottom, kernel[0], stride[0], 1)?,
+                    windows(width + pads.left + pads.right, kernel[1], stride[1], 1)?,
+                ]))
+            }
+            Self::GlobalAvgPool => Some(Shape::Vector(channels)),
+            Self::Zero(stride) if *stride > 0 => {
+                Some(Shape::Map([channels, height.div_ceil(*stride), width.div_ceil(*stride)]))
+            }
+            Self::Zero(_)
+            | Self::Input
+            | Self::Linear(_)
+            | Self::BatchNorm
+            | Self::Activation(_)
+            | Self::Add
+            | Self::Concat
+            | Self::Identity => None,
+        }
+    }
+}
+
+/// How many windows of `kernel` taps fit into `size` padded pixels.
+fn windows(size: usize, kernel: usize, stride: usize, dilation: usize) -> Option<usize> {
+    let span = kernel.checked_sub(1)?.checked_mul(dilation)? + 1;
+    (stride > 0 && dilation > 0 && span <= size).then(|| (size - span) / stride + 1)
+}

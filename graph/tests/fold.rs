@@ -1,0 +1,117 @@
+//! Folding keeps what a network computes, what its nodes are called and which node is the output.
+
+use common::{random, reference};
+use graph::{
+    Activation, Conv2d, Graph, NodeId, Op, Shape,
+    fold::{fold, shipped},
+    weights::{Weights, WeightsError},
+};
+use proptest::prelude::*;
+
+mod common;
+
+/// `image -> conv -> (a node between, read by nobody) -> norm`, the convolution without bias.
+fn conv_norm(between: Option<Op>) -> Graph {
+    let mut graph = Graph::default();
+    let image = graph.input(Shape::Map([2, 3, 3]));
+    let mut add = |label, op, input: NodeId| graph.add(label, op, &[input]).expect("the shapes fit");
+    let conv = add("conv", Op::Conv2d(Conv2d::same(3, 3, 1)), image);
+    if let Some(op) = between {
+        add("between", op, image);
+    }
+    add("norm", Op::BatchNorm, conv);
+    graph
+}
+
+/// Names of the nodes that ship.
+fn names(graph: &Graph) -> Vec<String> {
+    let shipped = shipped(graph);
+    shipped.ids().map(|id| shipped.name(id)).collect()
+}
+
+#[track_caller]
+fn check_same_output(graph: &Graph, weights: &Weights, seed: u64) {
+    let image = random::image(graph, seed);
+    let before = reference::run(graph, weights, &image);
+    let (folded, folded_weights) = fold(graph, weights).expect("the weights are complete");
+    let after = reference::run(&folded, &folded_weights, &image);
+    assert_eq!(before.len(), after.len());
+    for (before, after) in before.iter().zip(&after) {
+        assert!((before - after).abs() <= 1e-4, "{before} became {after}");
+    }
+}
+
+#[test]
+fn batch_norm_vanishes_into_a_convolution_that_nobody_else_reads() {
+    let relu = || Op::Activation(Activation::Relu);
+    assert_eq!(names(&conv_norm(None)), ["image", "conv"]);
+    // A node that nobody reads must not become the output in batch norm's place.
+    assert_eq!(names(&conv_norm(Some(relu()))), ["image", "conv", "between", "norm"]);
+
+    let mut read_twice = conv_norm(None);
+    let ids: Vec<NodeId> = read_twice.ids().collect();
+    read_twice.add("sum", Op::Add, &[ids[1], ids[2]]).expect("the shapes fit");
+    assert_eq!(names(&read_twice), ["image", "conv", "norm", "sum"]);
+
+    let mut scoped = conv_norm(Some(relu()));
+    let norm = scoped.output().expect("it has nodes");
+    scoped.within(("cell", 2), |graph| graph.add("relu", relu(), &[norm])).expect("the shapes fit");
+    assert_eq!(names(&scoped), ["image", "conv", "between", "cell2/relu"]);
+}
+
+#[test]
+fn a_bias_of_the_same_name_is_not_the_convolutions_own() {
+    let graph = conv_norm(None);
+    let mut weights = random::weights(&graph, 1);
+    let expected = fold(&graph, &weights).expect("the weights are complete");
+    weights.insert("conv", "bias", vec![3], vec![100.0; 3]);
+    assert_eq!(fold(&graph, &weights).expect("the weights are complete"), expected);
+}
+
+#[test]
+fn weights_of_another_network_are_refused_by_key() {
+    let graph = conv_norm(None);
+    for key in ["conv.weight", "norm.gamma", "norm.beta", "norm.mean", "norm.var"] {
+        let mut missing = random::weights(&graph, 1);
+        missing.tensors.remove(key);
+        let error = fold(&graph, &missing).expect_err("a tensor is missing");
+        assert!(matches!(&error, WeightsError::Missing { key: it } if it == key), "{error}");
+
+        let mut short = random::weights(&graph, 1);
+        let tensor = short.tensors.get_mut(key).expect("it was there");
+        (tensor.shape, tensor.values) = (vec![1], vec![0.0]);
+        let error = fold(&graph, &short).expect_err("a tensor is too short");
+        assert!(matches!(&error, WeightsError::Shape { key: it, .. } if it == key), "{error}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(150) })]
+
+    #[test]
+    fn folding_keeps_the_output(seed: u64, n_nodes in 1..30_usize) {
+        let graph = random::graph(seed, n_nodes);
+        check_same_output(&graph, &random::weights(&graph, seed), seed);
+    }
+
+    #[test]
+    fn folding_keeps_names_shapes_and_order(seed: u64, n_nodes in 1..30_usize) {
+        let graph = random::graph(seed, n_nodes);
+        let shipped = shipped(&graph);
+        let place = |name: &str| graph.ids().find(|&id| graph.name(id) == name);
+        let mut last = None;
+        for id in shipped.ids() {
+            let was = place(&shipped.name(id));
+            prop_assert!(was > last, "{} moved", shipped.name(id));
+            last = was;
+            let was = was.expect("later than something");
+            prop_assert_eq!(shipped.shape(id), graph.shape(was));
+            prop_assert_eq!(shipped.op(id).name(), graph.op(was).name());
+            if *shipped.op(id) == Op::Identity {
+                prop_assert_eq!(Some(id), shipped.output());
+            }
+        }
+        let output = |graph: &Graph| graph.output().map(|id| graph.shape(id));
+        prop_assert_eq!(output(&shipped), output(&graph));
+    }
+}
