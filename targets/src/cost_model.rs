@@ -1,0 +1,57 @@
+//! What a network costs on a target: exact where the graph decides, estimated where the board does.
+
+use graph::{Graph, cost::static_cost};
+
+use crate::{
+    budget::{Cost, Figure, Metric, Source},
+    latency::LatencyModel,
+    target::Target,
+    work::features,
+};
+
+/// Bytes that a model file holds for each operation beside its weights: its name, its attributes,
+/// the names and shapes of its tensors.
+pub const FLASH_PER_OP: f64 = 512.0;
+
+/// Bytes of a model file's own metadata: classes, normalisation, budgets, architecture.
+pub const FLASH_METADATA: f64 = 16.0 * 1024.0;
+
+/// Prices networks for one target.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CostModel {
+    /// The kind of board.
+    pub target: Target,
+    /// Its latency, by the table until something was measured.
+    pub latency: LatencyModel,
+}
+
+impl CostModel {
+    /// Prices by the target's own tables.
+    pub fn new(target: Target) -> Self {
+        let latency = LatencyModel::from_table(&target.latency);
+        Self { target, latency }
+    }
+
+    /// Every cost of `graph` that is known without training it.
+    ///
+    /// The file is at least its weights and at most those and the two allowances above, which no
+    /// exported file may exceed; its size is exact once it is written.
+    pub fn price(&self, graph: &Graph) -> Cost {
+        let fixed = static_cost(graph);
+        let weights = fixed.model_bytes as f64;
+        let flash = weights + FLASH_PER_OP * fixed.n_ops as f64 + FLASH_METADATA;
+        let by = "from the weights, until the file is written".to_owned();
+        let flash =
+            Figure { value: (weights + flash) / 2.0, low: weights, high: flash, source: Source::Estimated { by } };
+        let figures = [
+            (Metric::Params, Figure::exact(fixed.params as f64)),
+            (Metric::Macs, Figure::exact(fixed.macs as f64)),
+            (Metric::Activations, Figure::exact(fixed.peak_bytes as f64)),
+            (Metric::Intensity, Figure::exact(fixed.intensity())),
+            (Metric::Flash, flash),
+            (Metric::Memory, self.target.memory.predict(&fixed)),
+            (Metric::Latency, self.latency.predict(&features(graph))),
+        ];
+        Cost { figures: figures.into() }
+    }
+}

@@ -1,0 +1,47 @@
+//! The port through which hardware enters a search.
+
+use graph::Graph;
+
+use crate::measurement::Measurement;
+
+/// Something that can time a network.
+pub trait Meter {
+    /// Times `graph`. Latency does not depend on weights, so none are asked for.
+    ///
+    /// # Errors
+    /// The device is out of reach, its conditions spoil the timing, or it refuses the model.
+    fn measure(&mut self, graph: &Graph) -> Result<Measurement, MeterError>;
+}
+
+/// Why a network could not be timed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{device} {kind}: {reason}")]
+pub struct MeterError {
+    /// The device asked.
+    pub device: String,
+    /// What happened, and what to do.
+    pub reason: String,
+    /// Which kind of failure it is.
+    pub kind: MeterErrorKind,
+}
+
+/// Kinds of failure; the command has an exit code for each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MeterErrorKind {
+    /// The device does not answer.
+    Unavailable,
+    /// It was timed, but under conditions that make the figure worthless.
+    Invalid,
+    /// The engine refuses the model.
+    Rejected,
+}
+
+impl std::fmt::Display for MeterErrorKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Unavailable => "is not available",
+            Self::Invalid => "cannot give a valid measurement",
+            Self::Rejected => "rejects the model",
+        })
+    }
+}

@@ -1,0 +1,136 @@
+//! The work in a network by kind: what an engine prices differently.
+
+use graph::{Graph, NodeId, Op};
+use serde::{Deserialize, Serialize};
+
+/// Kinds of work; each has a price of its own in a latency table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Work {
+    /// Convolutions that are neither of the next two; in MACs.
+    Dense,
+    /// 1x1 convolutions without groups; in MACs.
+    Pointwise,
+    /// Convolutions with one filter a channel; in MACs.
+    Depthwise,
+    /// Linear layers; in MACs.
+    Linear,
+    /// Average pooling; in outputs times taps.
+    AvgPool,
+    /// Max pooling; in outputs times taps.
+    MaxPool,
+    /// Global average pooling; in input values.
+    GlobalPool,
+    /// Activations, additions, batch norms that could not be folded, zeros; in values written.
+    Elementwise,
+    /// Concatenation; in values copied.
+    Concat,
+    /// Starting an operation; in operations.
+    Dispatch,
+}
+
+impl Work {
+    /// Number of kinds.
+    pub const COUNT: usize = 10;
+
+    /// Every kind, in the order of [`Features`].
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::Dense,
+        Self::Pointwise,
+        Self::Depthwise,
+        Self::Linear,
+        Self::AvgPool,
+        Self::MaxPool,
+        Self::GlobalPool,
+        Self::Elementwise,
+        Self::Concat,
+        Self::Dispatch,
+    ];
+
+    /// Name in target files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Dense => "dense",
+            Self::Pointwise => "pointwise",
+            Self::Depthwise => "depthwise",
+            Self::Linear => "linear",
+            Self::AvgPool => "avg-pool",
+            Self::MaxPool => "max-pool",
+            Self::GlobalPool => "global-pool",
+            Self::Elementwise => "elementwise",
+            Self::Concat => "concat",
+            Self::Dispatch => "dispatch",
+        }
+    }
+
+    /// What one unit of this work is.
+    pub fn unit(self) -> &'static str {
+        match self {
+            Self::Dense | Self::Pointwise | Self::Depthwise | Self::Linear => "MAC",
+            Self::AvgPool | Self::MaxPool => "tap",
+            Self::GlobalPool | Self::Elementwise | Self::Concat => "value",
+            Self::Dispatch => "operation",
+        }
+    }
+}
+
+/// Amount of each kind of work in one inference, by [`Work`] in declaration order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Features(pub [f64; Work::COUNT]);
+
+impl Features {
+    /// The amount of one kind.
+    pub fn get(&self, work: Work) -> f64 {
+        self.0[work as usize]
+    }
+}
+
+/// The work in `graph` as it ships: batch norm folded into convolutions, identities gone, as
+/// [`graph::fold::shipped`] would rebuild it. One pass, because every candidate of a search is
+/// priced.
+pub fn features(graph: &Graph) -> Features {
+    let users = graph.n_users();
+    let mut features = Features::default();
+    for id in graph.ids() {
+        if let Some((work, amount)) = work(graph, &users, id) {
+            features.0[work as usize] += amount;
+            features.0[Work::Dispatch as usize] += 1.0;
+        }
+    }
+    features
+}
+
+/// What node `id` does in the shipped network; `None` where it is not part of it.
+fn work(graph: &Graph, users: &[u32], id: NodeId) -> Option<(Work, f64)> {
+    let outputs = graph.shape(id).elements() as f64;
+    let inputs = graph.inputs(id);
+    match graph.op(id) {
+        Op::Input => None,
+        Op::Identity => (Some(id) == graph.output()).then_some((Work::Elementwise, outputs)),
+        Op::BatchNorm => {
+            // The rule of `graph::fold`; a property test holds the two together.
+            let conv = inputs[0];
+            let folds = matches!(graph.op(conv), Op::Conv2d(_)) && users[conv.index()] == 1;
+            let stays_last = Some(id) != graph.output() || conv.index() + 1 == id.index();
+            (!(folds && stays_last)).then_some((Work::Elementwise, outputs))
+        }
+        Op::Conv2d(conv) => {
+            let fan_in = graph.shape(inputs[0]).channels();
+            let taps = conv.kernel[0] * conv.kernel[1];
+            let work = match conv.groups {
+                1 if taps == 1 => Work::Pointwise,
+                1 => Work::Dense,
+                groups if groups == fan_in => Work::Depthwise,
+                _ => Work::Dense,
+            };
+            Some((work, outputs * (fan_in / conv.groups * taps) as f64))
+        }
+        Op::Linear(_) => Some((Work::Linear, outputs * graph.shape(inputs[0]).channels() as f64)),
+        Op::MaxPool(pool) => Some((Work::MaxPool, outputs * (pool.kernel[0] * pool.kernel[1]) as f64)),
+        Op::AvgPool(pool) => Some((Work::AvgPool, outputs * (pool.kernel[0] * pool.kernel[1]) as f64)),
+        Op::GlobalAvgPool => Some((Work::GlobalPool, graph.shape(inputs[0]).elements() as f64)),
+        Op::Activation(_) | Op::Zero(_) => Some((Work::Elementwise, outputs)),
+        Op::Add => Some((Work::Elementwise, outputs * (inputs.len() - 1) as f64)),
+        Op::Concat => Some((Work::Concat, outputs)),
+    }
+}

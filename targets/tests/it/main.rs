@@ -1,0 +1,12 @@
+//! Tests of the crate at its edge: one module a question.
+
+mod budget;
+mod latency;
+mod networks;
+mod published;
+mod quantity;
+mod simulated;
+mod stats;
+mod target;
+mod validity;
+mod verdict;
