@@ -1,0 +1,63 @@
+//! The data station: images on disk or on the network become seeded, normalised batches.
+//!
+//! The test part of a data set is read by [`Source::test`] and by nothing else that trains, so a
+//! search that never calls it cannot have seen it. Every random choice is keyed by what it is for
+//! ([`keyed`]), so it is the same on every machine and for any number of threads.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use data::{Amount, Augment, Batches, Normalisation, Options, Pass, Source, split};
+//!
+//! let source = Source::open("optdigits", &Options::default())?;
+//! let train = Arc::new(source.train()?);
+//! let (train_indices, validation_indices) = split(&train, Amount::Fraction(0.1), 7)?;
+//! assert_eq!(train_indices.len() + validation_indices.len(), train.len());
+//!
+//! let normalisation = Normalisation::of(&train, &train_indices)?;
+//! let pass = Pass {
+//!     seed: 7,
+//!     purpose: "example".into(),
+//!     epoch: 0,
+//!     batch_size: 64,
+//!     shuffle: true,
+//!     keep_partial: false,
+//!     augment: Augment::for_source(&source),
+//! };
+//! for batch in Batches::start(train, train_indices, &normalisation, &pass)? {
+//!     assert_eq!(batch.pixels.len(), 64 * 8 * 8);
+//! }
+//! # Ok::<(), data::DataError>(())
+//! ```
+
+mod part;
+mod source;
+
+mod builtin;
+pub mod cifar;
+mod decode;
+mod folder;
+pub mod idx;
+mod input;
+
+mod augment;
+mod batches;
+pub mod keyed;
+mod normalise;
+mod split;
+
+mod catalogue;
+mod check;
+pub mod download;
+mod error;
+mod hash;
+
+pub use augment::{Augment, AugmentKey};
+pub use batches::{Batch, Batches, Pass, batch};
+pub use catalogue::{CATALOGUE, Listed, Origin, listed};
+pub use check::{ChannelReport, PartReport, Problem, Report, Severity, check};
+pub use error::DataError;
+pub use hash::sha256_file;
+pub use normalise::Normalisation;
+pub use part::{Part, Role};
+pub use source::{Format, Kind, Options, Source};
+pub use split::{Amount, split};

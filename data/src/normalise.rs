@@ -1,0 +1,62 @@
+//! Per-channel mean and standard deviation, from training images only.
+
+use serde::{Deserialize, Serialize};
+
+use crate::DataError;
+use crate::part::Part;
+
+/// What makes pixels zero-mean and unit-variance: `(byte / 255 - mean) / std`.
+///
+/// # Shapes
+/// - `mean`, `std`: `[channels]`, in units of the byte range (0 black, 1 white)
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Normalisation {
+    /// The mean of each channel.
+    pub mean: Vec<f32>,
+    /// The standard deviation of each channel (divided by n), at least one grey level.
+    pub std: Vec<f32>,
+}
+
+/// One grey level. A channel that hardly varies carries nothing, and must not be blown up.
+const MIN_STD: f64 = 1.0 / 255.0;
+
+impl Normalisation {
+    /// Measures the images at `indices`, which should be the training side of a split: anything
+    /// else would let validation images into the network's input.
+    pub fn of(part: &Part, indices: &[usize]) -> Result<Self, DataError> {
+        if indices.is_empty() {
+            return Err(DataError::Empty { path: part.name.clone().into() });
+        }
+        let [channels, height, width] = part.shape;
+        let plane = height * width;
+        // Bytes are counted, so the sums below are exact in any order.
+        let mut counts = vec![[0_u64; 256]; channels];
+        for &idx in indices {
+            for (channel, pixels) in part.image(idx).chunks_exact(plane).enumerate() {
+                for &byte in pixels {
+                    counts[channel][usize::from(byte)] += 1;
+                }
+            }
+        }
+        let n = (indices.len() * plane) as f64;
+        let (mean, std) = counts
+            .iter()
+            .map(|counts| {
+                let moment = |power: u32| -> f64 {
+                    let sum: u64 = (0_u64..).zip(counts).map(|(byte, count)| byte.pow(power) * count).sum();
+                    sum as f64 / n / 255_f64.powi(power as i32)
+                };
+                let mean = moment(1);
+                let variance = (moment(2) - mean * mean).max(0.0);
+                (mean as f32, variance.sqrt().max(MIN_STD) as f32)
+            })
+            .unzip();
+        Ok(Self { mean, std })
+    }
+
+    /// The normalised value of every byte: 256 for the first channel, then the next.
+    pub(crate) fn table(&self) -> Vec<f32> {
+        let channels = self.mean.iter().zip(&self.std);
+        channels.flat_map(|(mean, std)| (0..=255_u8).map(move |byte| (f32::from(byte) / 255.0 - mean) / std)).collect()
+    }
+}

@@ -1,0 +1,238 @@
+//! A data set that has been found but not read: its format, shape and classes.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::catalogue::{CATALOGUE, Origin, listed};
+use crate::cifar::{self, Layout};
+use crate::folder::{self, Example};
+use crate::idx::{self, Pair};
+use crate::input::{Dir, Input};
+use crate::part::{Part, Raw, Role};
+use crate::split::{Amount, stratified};
+use crate::{DataError, builtin, decode};
+
+/// A data set on disk or in the program. Opening it reads names and headers; pixels are read by
+/// [`train`](Self::train) and [`test`](Self::test), each on its own.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// The catalogue's name, or the folder's.
+    pub name: String,
+    /// The folder, or `built-in/NAME`.
+    pub path: PathBuf,
+    /// How it is stored.
+    pub format: Format,
+    /// What the images show, as far as augmentation must know.
+    pub kind: Kind,
+    /// Channels, height and width of every image.
+    pub shape: [usize; 3],
+    /// The name of each class, in label order.
+    pub classes: Vec<String>,
+    /// Whether the set has no test part of its own, so that a fixed, stratified 20 % of its images
+    /// is set aside as one. The choice does not depend on a run's seed: the test set stays the
+    /// same, and no run trains on what another was scored on.
+    pub held_out: bool,
+    /// Hidden entries and files that are not images, in a folder of classes.
+    pub skipped: usize,
+    /// What a user should know about how the set was read.
+    pub notes: Vec<String>,
+    pub(crate) files: Files,
+}
+
+/// How a data set is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Format {
+    /// CIFAR-10's binary records.
+    Cifar10,
+    /// CIFAR-100's binary records.
+    Cifar100,
+    /// IDX files, as MNIST.
+    Idx,
+    /// One sub-folder of images a class.
+    Folder,
+    /// Inside the program.
+    BuiltIn,
+}
+
+/// What the images show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// Photos of things: a mirror image shows the same class.
+    Photos,
+    /// Single, centred pieces of clothing.
+    Clothes,
+    /// Digits or letters: a mirror image is another sign, or none.
+    Digits,
+}
+
+/// How to open a data set.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Height and width, in pixels, that images in class folders get; 32x32 when absent. The
+    /// other formats have one size, and asking for another is an error.
+    pub image_size: Option<[usize; 2]>,
+    /// Where downloaded sets lie, each in a folder of its name.
+    pub downloads: Option<PathBuf>,
+}
+
+/// The files of each part, by format.
+#[derive(Debug, Clone)]
+pub(crate) enum Files {
+    Cifar { layout: Layout, train: Vec<Input>, test: Vec<Input> },
+    Idx { train: Pair, test: Option<Pair> },
+    Folder { train: Vec<Example>, test: Vec<Example> },
+}
+
+/// How many of `n` images become the test part of a set that has none: a fifth, at least one.
+pub(crate) fn n_held_out(n: usize) -> usize {
+    Amount::Fraction(0.2).of(n).max(1)
+}
+
+/// Fixed, so that the test part is the same for every run.
+pub(crate) const HOLDOUT_SEED: u64 = 0;
+
+impl Source {
+    /// Finds a data set by the catalogue's name or by folder. A name of the catalogue wins over a
+    /// folder of the same name; write `./NAME` for the folder.
+    pub fn open(name_or_path: &str, options: &Options) -> Result<Self, DataError> {
+        let source = match listed(name_or_path) {
+            Some(listed) => match listed.origin {
+                Origin::FashionTiny => builtin::fashion_tiny()?,
+                Origin::Optdigits => builtin::optdigits()?,
+                Origin::Download(_) => {
+                    let folder = options.downloads.as_ref().map(|into| into.join(listed.name));
+                    match folder.filter(|folder| folder.is_dir()) {
+                        Some(folder) => Self::open_dir(&folder, options)?,
+                        None => return Err(DataError::NotHere { name: listed.name.into() }),
+                    }
+                }
+            },
+            None if Path::new(name_or_path).exists() => Self::open_dir(Path::new(name_or_path), options)?,
+            None => {
+                let names: Vec<&str> = CATALOGUE.iter().map(|listed| listed.name).collect();
+                return Err(DataError::Unknown { name: name_or_path.into(), known: names.join(", ") });
+            }
+        };
+        source.checked(options)
+    }
+
+    /// Reads the part for searching, training and validating.
+    pub fn train(&self) -> Result<Part, DataError> {
+        self.part(Role::Train)
+    }
+
+    /// Reads the part for the final score. Only final training and verification call this.
+    pub fn test(&self) -> Result<Part, DataError> {
+        self.part(Role::Test)
+    }
+
+    fn open_dir(path: &Path, options: &Options) -> Result<Self, DataError> {
+        if !path.is_dir() {
+            let problem = "a data set is a folder: give the folder that holds this file".into();
+            return Err(DataError::Unrecognised { path: path.to_path_buf(), problem });
+        }
+        let dir = Dir::list(path)?;
+        if let Some(source) = cifar::detect(&dir)? {
+            return Ok(source);
+        }
+        if let Some(source) = idx::detect(&dir)? {
+            return Ok(source);
+        }
+        if let Some(source) = folder::detect(&dir, options)? {
+            return Ok(source);
+        }
+        if dir.files.is_empty() {
+            return Err(DataError::Empty { path: dir.path });
+        }
+        Err(DataError::Unrecognised {
+            path: dir.path,
+            problem: format!(
+                "among its {} file(s) there is no `data_batch*.bin` or `train*.bin` (CIFAR), no \
+                 `*images-idx3-ubyte` (IDX), and there are no class folders",
+                dir.files.len()
+            ),
+        })
+    }
+
+    /// What holds for every format: two classes, and the size that was asked for.
+    fn checked(self, options: &Options) -> Result<Self, DataError> {
+        if self.classes.len() < 2 {
+            let (found, hint) = (self.classes.len(), String::new());
+            return Err(DataError::FewClasses { path: self.path, found, hint });
+        }
+        let [_, height, width] = self.shape;
+        match options.image_size {
+            Some(asked) if asked != [height, width] => Err(DataError::Size {
+                path: self.path,
+                height: asked[0],
+                width: asked[1],
+                problem: format!("its images are {height}x{width}; only class folders are resized"),
+            }),
+            Some(_) | None => Ok(self),
+        }
+    }
+
+    fn part(&self, role: Role) -> Result<Part, DataError> {
+        let n_classes = self.classes.len();
+        let Raw { shape, pixels, labels } = match (&self.files, role) {
+            (Files::Cifar { layout, train, .. }, Role::Train) => cifar::read(train, *layout, n_classes)?,
+            (Files::Cifar { layout, train, test }, Role::Test) => {
+                cifar::read(if self.held_out { train } else { test }, *layout, n_classes)?
+            }
+            (Files::Idx { train, .. }, Role::Train) => self.idx_part(train)?,
+            (Files::Idx { train, test }, Role::Test) => self.idx_part(test.as_ref().unwrap_or(train))?,
+            (Files::Folder { train, .. }, Role::Train) => decode::read(train, self.shape)?,
+            (Files::Folder { test, .. }, Role::Test) => decode::read(test, self.shape)?,
+        };
+        let (name, classes) = (self.name.clone(), self.classes.clone());
+        let part = Part { name, role, shape, pixels, labels, classes };
+        let part = match self.files {
+            Files::Cifar { .. } | Files::Idx { .. } if self.held_out => self.hold_out(&part, role),
+            // The files of a folder were divided when it was listed.
+            Files::Cifar { .. } | Files::Idx { .. } | Files::Folder { .. } => part,
+        };
+        if part.is_empty() {
+            return Err(DataError::Empty { path: self.path.clone() });
+        }
+        Ok(part)
+    }
+
+    /// One part of IDX files, of the shape that the training part's header announced.
+    fn idx_part(&self, pair: &Pair) -> Result<Raw, DataError> {
+        let raw = idx::read(pair, self.classes.len())?;
+        if raw.shape != self.shape {
+            let (path, expected) = (pair.images.path().to_path_buf(), self.shape);
+            return Err(DataError::Shape { path, found: raw.shape, expected });
+        }
+        Ok(raw)
+    }
+
+    fn hold_out(&self, all: &Part, role: Role) -> Part {
+        let (train, test) = stratified(&all.labels, n_held_out(all.len()), HOLDOUT_SEED, "data/hold-out");
+        all.select(match role {
+            Role::Train => &train,
+            Role::Test => &test,
+        })
+    }
+}
+
+/// Class names for a set that gives none: "0", "1", ...
+pub(crate) fn numbered(n: usize) -> Vec<String> {
+    (0..n).map(|class| class.to_string()).collect()
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Cifar10 => "CIFAR-10 binary",
+            Self::Cifar100 => "CIFAR-100 binary",
+            Self::Idx => "IDX",
+            Self::Folder => "folder of classes",
+            Self::BuiltIn => "built in",
+        })
+    }
+}

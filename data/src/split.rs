@@ -1,0 +1,99 @@
+//! Seeded, stratified division of a part into training and validation images.
+
+use std::cmp::Reverse;
+use std::fmt;
+
+use crate::DataError;
+use crate::keyed;
+use crate::part::Part;
+
+/// How many images to set aside.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Amount {
+    /// A share of all images, between 0 and 1, rounded to whole images.
+    Fraction(f64),
+    /// That many images.
+    Count(usize),
+}
+
+impl Amount {
+    /// The number of images, of `n`.
+    pub fn of(self, n: usize) -> usize {
+        match self {
+            Self::Fraction(fraction) => (fraction * n as f64).round() as usize,
+            Self::Count(count) => count,
+        }
+    }
+}
+
+/// Divides a part into training and validation indices, both ascending: every image is in exactly
+/// one of them, and each class gives its share, to within one image.
+///
+/// The same labels, amount and seed give the same split on every machine. An error when a side
+/// would be empty.
+pub fn split(part: &Part, validation: Amount, seed: u64) -> Result<(Vec<usize>, Vec<usize>), DataError> {
+    let n = part.len();
+    let problem = match validation {
+        Amount::Fraction(fraction) if !(0.0 < fraction && fraction < 1.0) => {
+            Some("a fraction lies between 0 and 1".to_owned())
+        }
+        Amount::Fraction(_) | Amount::Count(_) if validation.of(n) == 0 => Some("that is no image".to_owned()),
+        Amount::Fraction(_) | Amount::Count(_) if validation.of(n) >= n => {
+            Some("none would be left to train on".to_owned())
+        }
+        Amount::Fraction(_) | Amount::Count(_) => None,
+    };
+    if let Some(problem) = problem {
+        return Err(DataError::Split { asked: validation.to_string(), n, problem });
+    }
+    Ok(stratified(&part.labels, validation.of(n), seed, "data/split"))
+}
+
+/// Takes `count` of the images, by class; returns (left, taken), both ascending.
+pub(crate) fn stratified(labels: &[u32], count: usize, seed: u64, purpose: &str) -> (Vec<usize>, Vec<usize>) {
+    let n_classes = labels.iter().max().map_or(0, |&label| label as usize + 1);
+    let mut members = vec![Vec::new(); n_classes];
+    for (idx, &label) in labels.iter().enumerate() {
+        members[label as usize].push(idx);
+    }
+    let shares = apportion(&members.iter().map(Vec::len).collect::<Vec<_>>(), count.min(labels.len()));
+    let (mut left, mut taken) = (Vec::new(), Vec::new());
+    for (class, (mut members, share)) in members.into_iter().zip(shares).enumerate() {
+        // Keyed by class: what one class draws does not depend on the size of another.
+        keyed::shuffle(&mut keyed::rng(seed, purpose, class as u64), &mut members);
+        left.extend_from_slice(&members[share..]);
+        taken.extend_from_slice(&members[..share]);
+    }
+    left.sort_unstable();
+    taken.sort_unstable();
+    (left, taken)
+}
+
+/// Divides `count` among classes in proportion to their sizes: the whole parts first, then one
+/// each to the largest remainders, the lower class first on a tie (Hamilton's method). Among the
+/// classes with a remainder, one that would give its last image comes last, so that a rare class
+/// stays trainable where that is possible.
+fn apportion(sizes: &[usize], count: usize) -> Vec<usize> {
+    let total: u128 = sizes.iter().map(|&size| size as u128).sum::<u128>().max(1);
+    let exact = |size: usize| size as u128 * count as u128;
+    let mut shares: Vec<usize> = sizes.iter().map(|&size| (exact(size) / total) as usize).collect();
+    let mut order: Vec<usize> = (0..sizes.len()).collect();
+    order.sort_by_key(|&class| {
+        let remainder = exact(sizes[class]) % total;
+        (remainder == 0, shares[class] + 1 >= sizes[class], Reverse(remainder))
+    });
+    let rest = count - shares.iter().sum::<usize>();
+    for &class in order.iter().take(rest) {
+        shares[class] += 1;
+    }
+    shares
+}
+
+impl fmt::Display for Amount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fraction(fraction) => write!(f, "a share of {fraction}"),
+            Self::Count(count) => write!(f, "{count}"),
+        }
+    }
+}

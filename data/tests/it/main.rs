@@ -1,0 +1,11 @@
+//! The data station from the outside: formats, splits, batches, downloads and real files.
+
+mod batches;
+mod check;
+mod download;
+mod files;
+mod folder;
+mod formats;
+mod real;
+mod robust;
+mod split;
