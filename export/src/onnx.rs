@@ -1,0 +1,200 @@
+//! The third match over [`Op`]: each operation of a shipped graph as ONNX nodes.
+
+use std::collections::BTreeSet;
+
+use graph::{
+    Activation, Conv2d, Graph, NodeId, Op, Pads, Pool2d, Shape,
+    fold::BN_EPSILON,
+    weights::{Weights, parameters},
+};
+
+use crate::{
+    ExportError, Metadata,
+    proto::{Attribute, File, Tensor, integers},
+};
+
+/// Name of the file's input value, `[1, channels, height, width]`.
+const INPUT: &str = "image";
+/// Name of the file's output value, `[1, classes]` for a classifier.
+const OUTPUT: &str = "logits";
+/// The constants between which relu6 clips; one pair serves the whole file.
+const RELU6: [(&str, f32); 2] = [("relu6.min", 0.0), ("relu6.max", 6.0)];
+/// SELU's constants, rounded to `f32` by the standard; the training side uses the same.
+const SELU: [(&str, f32); 2] = [("alpha", 1.673_263_2), ("gamma", 1.050_701)];
+
+/// The bytes of a graph that is folded already.
+pub(crate) fn write(graph: &Graph, weights: &Weights, metadata: &Metadata) -> Result<Vec<u8>, ExportError> {
+    let inputs: Vec<NodeId> = graph.ids().filter(|&id| *graph.op(id) == Op::Input).collect();
+    let (&[input], Some(output)) = (inputs.as_slice(), graph.output()) else {
+        return Err(ExportError::Inputs { found: inputs.len() });
+    };
+    let mut writer = Writer { graph, weights, file: File::new(), names: BTreeSet::new() };
+    writer.file.input(INPUT, &batch_of_one(graph.shape(input)));
+    writer.file.output(OUTPUT, &batch_of_one(graph.shape(output)));
+    if graph.ids().any(|id| *graph.op(id) == Op::Activation(Activation::Relu6)) {
+        for (name, limit) in RELU6 {
+            writer.file.constant(name, Tensor::new(Vec::new(), &[limit]));
+        }
+    }
+    for id in graph.ids() {
+        writer.add(id)?;
+    }
+    if input == output {
+        writer.node("output", "Identity", &[INPUT], OUTPUT, [])?;
+    }
+    writer.file.finish(metadata)
+}
+
+/// A file being written. Values are called after their node's number, not its name: a name is
+/// written once, however many nodes read it, which keeps the file within what pricing allows.
+struct Writer<'a> {
+    graph: &'a Graph,
+    weights: &'a Weights,
+    file: File,
+    /// Names of the nodes so far.
+    names: BTreeSet<String>,
+}
+
+impl Writer<'_> {
+    fn add(&mut self, id: NodeId) -> Result<(), ExportError> {
+        let name = self.graph.name(id);
+        let output = self.value(id);
+        let sources: Vec<String> = self.graph.inputs(id).iter().map(|&it| self.value(it)).collect();
+        let mut inputs: Vec<&str> = sources.iter().map(String::as_str).collect();
+        let parameters = self.parameters(id, &name)?;
+        inputs.extend(parameters.iter().map(String::as_str));
+        match self.graph.op(id) {
+            Op::Input => Ok(()),
+            Op::Conv2d(conv) => self.node(&name, "Conv", &inputs, &output, convolution(conv)),
+            Op::Linear(_) => self.node(&name, "Gemm", &inputs, &output, [("transB", Attribute::Int(1))]),
+            Op::BatchNorm => {
+                let epsilon = [("epsilon", Attribute::Float(BN_EPSILON))];
+                self.node(&name, "BatchNormalization", &inputs, &output, epsilon)
+            }
+            Op::Activation(activation) => self.activation(*activation, &name, &sources[0], &output),
+            Op::MaxPool(pool) => self.node(&name, "MaxPool", &inputs, &output, window(pool)),
+            Op::AvgPool(pool) => {
+                // The default, written out because border values depend on it.
+                let padding_counts = ("count_include_pad", Attribute::Int(0));
+                self.node(&name, "AveragePool", &inputs, &output, window(pool).into_iter().chain([padding_counts]))
+            }
+            Op::GlobalAvgPool => {
+                let mean = self.inner(id, "mean");
+                self.node(&name, "GlobalAveragePool", &inputs, &mean, [])?;
+                self.node(&format!("{name}.flatten"), "Flatten", &[&mean], &output, [("axis", Attribute::Int(1))])
+            }
+            Op::Add => {
+                // `Add` is binary. Runtimes lower `Sum` to the same chain, and a node stays a node.
+                let operator = if inputs.len() == 2 { "Add" } else { "Sum" };
+                self.node(&name, operator, &inputs, &output, [])
+            }
+            Op::Concat => self.node(&name, "Concat", &inputs, &output, [("axis", Attribute::Int(1))]),
+            Op::Identity => self.node(&name, "Identity", &inputs, &output, []),
+            Op::Zero(_) => {
+                let dims = batch_of_one(self.graph.shape(id));
+                let zeros = Tensor { raw: vec![0; 4 * dims.iter().product::<usize>()], dims };
+                self.node(&name, "Constant", &[], &output, [("value", Attribute::Tensor(zeros))])
+            }
+        }
+    }
+
+    fn activation(&mut self, it: Activation, name: &str, input: &str, output: &str) -> Result<(), ExportError> {
+        match it {
+            Activation::Relu => self.node(name, "Relu", &[input], output, []),
+            Activation::Relu6 => {
+                let [(min, _), (max, _)] = RELU6;
+                self.node(name, "Clip", &[input, min, max], output, [])
+            }
+            Activation::Elu => self.node(name, "Elu", &[input], output, [("alpha", Attribute::Float(1.0))]),
+            Activation::Selu => {
+                self.node(name, "Selu", &[input], output, SELU.map(|(name, value)| (name, Attribute::Float(value))))
+            }
+            Activation::Swish => {
+                // Opset 13 has no operator for it.
+                let gate = format!("{output}.gate");
+                self.node(&format!("{name}.sigmoid"), "Sigmoid", &[input], &gate, [])?;
+                self.node(name, "Mul", &[input, &gate], output, [])
+            }
+            Activation::Tanh => self.node(name, "Tanh", &[input], output, []),
+            Activation::Sigmoid => self.node(name, "Sigmoid", &[input], output, []),
+        }
+    }
+
+    /// Stores the parameters of node `id`, in the order in which its operator reads them.
+    fn parameters(&mut self, id: NodeId, name: &str) -> Result<Vec<String>, ExportError> {
+        let mut values = Vec::new();
+        for (suffix, shape) in parameters(self.graph, id) {
+            let tensor = self.weights.get(name, suffix)?;
+            if let Some(&value) = tensor.values.iter().find(|it| !it.is_finite()) {
+                return Err(ExportError::NotFinite { key: format!("{name}.{suffix}"), value });
+            }
+            let value = self.inner(id, suffix);
+            self.file.constant(&value, Tensor::new(shape, &tensor.values));
+            values.push(value);
+        }
+        Ok(values)
+    }
+
+    fn node(
+        &mut self,
+        name: &str,
+        operator: &str,
+        inputs: &[&str],
+        output: &str,
+        attributes: impl IntoIterator<Item = (&'static str, Attribute)>,
+    ) -> Result<(), ExportError> {
+        if !self.names.insert(name.to_owned()) {
+            return Err(ExportError::Name { name: name.to_owned() });
+        }
+        self.file.node(name, operator, inputs, output, attributes);
+        Ok(())
+    }
+
+    /// Name of the value that node `id` makes.
+    fn value(&self, id: NodeId) -> String {
+        if *self.graph.op(id) == Op::Input {
+            return INPUT.to_owned();
+        }
+        if Some(id) == self.graph.output() {
+            return OUTPUT.to_owned();
+        }
+        format!("n{}", id.index())
+    }
+
+    /// Name of a value that belongs to node `id` and that no other node reads.
+    fn inner(&self, id: NodeId, part: &str) -> String {
+        format!("n{}.{part}", id.index())
+    }
+}
+
+fn convolution(conv: &Conv2d) -> [(&'static str, Attribute); 5] {
+    let Conv2d { channels: _, kernel, stride, dilation, pads, groups, bias: _ } = *conv;
+    [
+        ("kernel_shape", Attribute::Ints(integers(&kernel))),
+        ("strides", Attribute::Ints(integers(&stride))),
+        ("pads", Attribute::Ints(border(pads))),
+        ("dilations", Attribute::Ints(integers(&dilation))),
+        ("group", Attribute::Int(groups as i64)),
+    ]
+}
+
+fn window(pool: &Pool2d) -> [(&'static str, Attribute); 3] {
+    let Pool2d { kernel, stride, pads } = *pool;
+    [
+        ("kernel_shape", Attribute::Ints(integers(&kernel))),
+        ("strides", Attribute::Ints(integers(&stride))),
+        ("pads", Attribute::Ints(border(pads))),
+    ]
+}
+
+/// All beginnings, then all ends: ONNX's order.
+fn border(pads: Pads) -> Vec<i64> {
+    let Pads { top, left, bottom, right } = pads;
+    integers(&[top, left, bottom, right])
+}
+
+fn batch_of_one(shape: Shape) -> Vec<usize> {
+    let mut dims = vec![1];
+    dims.extend(shape.dims());
+    dims
+}
