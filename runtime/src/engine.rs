@@ -1,0 +1,232 @@
+//! Loads an ONNX file into tract's optimised plan for one fixed input shape, and runs it.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+use tract_onnx::prelude::*;
+use tract_onnx::tract_core::ops::konst::Const;
+use tract_onnx::tract_core::plan::eval;
+use tract_onnx::tract_hir::infer::{DimFact, Factoid};
+use tract_onnx::tract_hir::internal::DimLike;
+
+/// Engine and its version, as measurements name it.
+pub const ENGINE: &str = "tract 0.23.9";
+
+/// A network ready to run, one input at a time. Only the optimised plan exists: there is no other to time.
+pub struct Model {
+    state: TypedSimpleState,
+    input_shape: Vec<usize>,
+    output_shape: Vec<usize>,
+}
+
+/// What the engine could not do, and with what.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The file could not be read.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// The file.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// tract could not load or optimise the model.
+    #[error("{ENGINE} cannot {step} the model: {why}")]
+    Load {
+        /// What it was doing.
+        step: &'static str,
+        /// What it said.
+        why: String,
+    },
+    /// The model's inputs or outputs are not one float tensor each, of fixed shape.
+    #[error("the model's {what}; export it with one float input of fixed size and one output")]
+    Interface {
+        /// What is not so.
+        what: String,
+    },
+    /// An input of the wrong length.
+    #[error("an input of {given} numbers was given; the model takes {needed}")]
+    Input {
+        /// Numbers given.
+        given: usize,
+        /// Numbers needed.
+        needed: usize,
+    },
+    /// tract failed while running.
+    #[error("{ENGINE} cannot run the model: {0}")]
+    Run(String),
+    /// More than one thread was asked for.
+    #[error("{0} threads were asked for; this engine is built to run on one")]
+    Threads(usize),
+}
+
+/// Time of one node of the optimised plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeTime {
+    /// tract's name: the ONNX node's name, with a suffix where one became several.
+    pub name: String,
+    /// tract's operator.
+    pub op: String,
+    /// Median wall-clock time over the runs, in nanoseconds.
+    pub nanos: u64,
+}
+
+/// An input that is already in the engine's form, so that timing starts at the first node.
+pub(crate) struct Prepared(TValue);
+
+impl Model {
+    /// Reads and optimises the file at `path`. It must have passed [`crate::validate::validate`].
+    pub fn load(path: &Path) -> Result<Self, EngineError> {
+        let read = |source| EngineError::Read { path: path.display().to_string(), source };
+        Self::from_reader(&mut File::open(path).map_err(read)?)
+    }
+
+    /// Optimises a model in memory. It must have passed [`crate::validate::validate`].
+    pub fn from_bytes(mut bytes: &[u8]) -> Result<Self, EngineError> {
+        Self::from_reader(&mut bytes)
+    }
+
+    fn from_reader(reader: &mut dyn Read) -> Result<Self, EngineError> {
+        let failed = |step| move |error: TractError| EngineError::Load { step, why: format!("{error:#}") };
+        // Shapes noted inside the file are hints that tract would believe: it infers its own.
+        let framework = tract_onnx::onnx().with_ignore_value_info(true);
+        let mut model = framework.model_for_read(reader).map_err(failed("read"))?;
+        let shape = fixed_input(&model)?;
+        model.set_input_fact(0, f32::fact(&shape).into()).map_err(failed("fix the input of"))?;
+        let typed = model.into_typed().map_err(failed("type"))?;
+        let optimised = typed.into_optimized().map_err(failed("optimise"))?;
+        let plan = TypedSimplePlan::new(optimised).map_err(failed("plan"))?;
+
+        let outputs = plan.model().output_outlets().map_err(failed("plan"))?.to_vec();
+        let [output] = outputs[..] else {
+            return Err(EngineError::Interface { what: format!("outputs are {}", outputs.len()) });
+        };
+        let fact = plan.model().outlet_fact(output).map_err(failed("plan"))?;
+        let Some(output_shape) = fact.shape.as_concrete().map(<[usize]>::to_vec) else {
+            return Err(EngineError::Interface { what: format!("output has the open shape {:?}", fact.shape) });
+        };
+        let state = plan.spawn().map_err(failed("plan"))?;
+        Ok(Self { state, input_shape: shape, output_shape })
+    }
+
+    /// Shape of the input.
+    ///
+    /// # Shapes
+    /// - `[1, ..]`, such as `[1, channels, height, width]`
+    pub fn input_shape(&self) -> &[usize] {
+        &self.input_shape
+    }
+
+    /// Shape of the output.
+    ///
+    /// # Shapes
+    /// - `[1, classes]` for a classifier
+    pub fn output_shape(&self) -> &[usize] {
+        &self.output_shape
+    }
+
+    /// Numbers in one input.
+    pub fn input_len(&self) -> usize {
+        self.input_shape.iter().product()
+    }
+
+    /// Runs one input in row-major order and returns the output likewise.
+    pub fn run(&mut self, input: &[f32]) -> Result<Vec<f32>, EngineError> {
+        let prepared = self.prepare(input)?;
+        let output = self.step(&prepared)?;
+        let failed = |error: TractError| EngineError::Run(format!("{error:#}"));
+        let floats = output.cast_to::<f32>().map_err(failed)?;
+        Ok(floats.try_as_plain_ram().map_err(failed)?.as_slice::<f32>().map_err(failed)?.to_vec())
+    }
+
+    /// Index of the largest output for `image`; the first of equals.
+    pub fn classify(&mut self, image: &[f32]) -> Result<usize, EngineError> {
+        let scores = self.run(image)?;
+        let mut best = 0;
+        for (idx, score) in scores.iter().enumerate() {
+            if *score > scores[best] {
+                best = idx;
+            }
+        }
+        Ok(best)
+    }
+
+    /// Times every node over `runs` runs. The times explain a whole run; they do not add up to it exactly.
+    pub fn profile(&mut self, input: &[f32], runs: usize) -> Result<Vec<NodeTime>, EngineError> {
+        let prepared = self.prepare(input)?;
+        let mut nanos = vec![Vec::with_capacity(runs); self.state.model().nodes.len()];
+        for _ in 0..runs {
+            let outputs =
+                self.state.run_plan_with_eval(tvec![prepared.0.clone()], |context, op_state, node, inputs| {
+                    let start = Instant::now();
+                    let result = eval(context, op_state, node, inputs);
+                    nanos[node.id].push(start.elapsed().as_nanos() as u64);
+                    result
+                });
+            outputs.map_err(|error| EngineError::Run(format!("{error:#}")))?;
+        }
+        let nodes = &self.state.model().nodes;
+        let profile = nodes.iter().zip(&mut nanos).filter(|(_, nanos)| !nanos.is_empty()).map(|(node, nanos)| {
+            nanos.sort_unstable();
+            NodeTime { name: node.name.clone(), op: node.op().name().to_string(), nanos: nanos[nanos.len() / 2] }
+        });
+        Ok(profile.collect())
+    }
+
+    /// tract's own estimate of the most bytes of values alive together, without constants.
+    pub fn activation_bytes(&self) -> Option<u64> {
+        let plan = self.state.plan();
+        let usage = plan.model().eval_tmp_memory_usage(plan.order_without_consts(), |node| !node.op_is::<Const>());
+        let steps = usage.ok()?;
+        let peak = steps.iter().try_fold(0, |peak: usize, (_, bytes)| Some(peak.max(bytes.to_usize().ok()?)));
+        peak.map(|bytes| bytes as u64)
+    }
+
+    /// Bytes of all constants of the optimised plan. Operators also keep repacked copies that this does not see.
+    pub fn constant_bytes(&self) -> u64 {
+        let constants = self.state.model().nodes.iter().filter_map(|node| node.op_as::<Const>());
+        constants.map(|constant| (constant.val().len() * constant.val().datum_type().size_of()) as u64).sum()
+    }
+
+    pub(crate) fn prepare(&self, input: &[f32]) -> Result<Prepared, EngineError> {
+        let tensor = Tensor::from_shape(&self.input_shape, input)
+            .map_err(|_| EngineError::Input { given: input.len(), needed: self.input_len() })?;
+        Ok(Prepared(tensor.into_tvalue()))
+    }
+
+    /// One inference, without copying in or out.
+    pub(crate) fn step(&mut self, input: &Prepared) -> Result<TValue, EngineError> {
+        let outputs = self.state.run(tvec![input.0.clone()]);
+        let mut outputs = outputs.map_err(|error| EngineError::Run(format!("{error:#}")))?;
+        outputs.pop().ok_or_else(|| EngineError::Run("it gave no output".into()))
+    }
+}
+
+/// The shape of the one float input, with an open batch dimension set to 1: an open one runs several times slower.
+fn fixed_input(model: &InferenceModel) -> Result<Vec<usize>, EngineError> {
+    let interface = |what: String| EngineError::Interface { what };
+    let inputs = model.input_outlets().map_err(|error| interface(format!("inputs are unknown: {error:#}")))?;
+    if inputs.len() != 1 {
+        return Err(interface(format!("inputs are {}", inputs.len())));
+    }
+    let fact = model.input_fact(0).map_err(|error| interface(format!("input is unknown: {error:#}")))?;
+    if fact.datum_type.concretize().is_some_and(|dtype| dtype != f32::datum_type()) {
+        return Err(interface(format!("input is {:?}", fact.datum_type)));
+    }
+    let fixed = |dim: &DimFact| dim.concretize().and_then(|dim| dim.to_usize().ok());
+    let mut shape = Vec::new();
+    for (idx, dim) in fact.shape.dims().enumerate() {
+        match fixed(dim) {
+            Some(n) => shape.push(n),
+            None if idx == 0 => shape.push(1),
+            None => return Err(interface(format!("input leaves dimension {idx} open"))),
+        }
+    }
+    match shape[..] {
+        [1, ..] => Ok(shape),
+        _ => Err(interface(format!("input has the shape {shape:?}; its batch must be 1"))),
+    }
+}

@@ -1,0 +1,221 @@
+//! The child's side: the body of a hidden subcommand, and of the agent on a board.
+//!
+//! JSON lines go to stdout, words to stderr:
+//! ```text
+//! measure MODEL --protocol JSON --target NAME [--device NAME] [--reach JSON]
+//! check   MODEL --inputs FILE --outputs FILE      both raw little-endian f32
+//! profile MODEL [--runs N]
+//! facts
+//! ```
+//! each with `[--memory BYTES] [--cpu-seconds N]`, which it sets for itself before it touches a model.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::path::Path;
+
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, set_parent_process_death_signal, setrlimit};
+use targets::measurement::{Protocol, Reach};
+
+use super::{Answer, Facts, Hello, Profile, SPEAKS};
+use crate::AGENT;
+use crate::conditions::{self, Probe};
+use crate::engine::{ENGINE, EngineError, Model};
+use crate::protocol::{Subject, measure, probe_input};
+
+/// Answers one request and returns the exit status: 0 answered, 2 not understood, 5 file or disk, 7 model refused.
+///
+/// The model's file must have passed [`crate::validate::validate`] on the side that asks.
+pub fn serve(args: &[String]) -> u8 {
+    let request = match Request::parse(args) {
+        Ok(request) => request,
+        Err(why) => {
+            say(&why);
+            return 2;
+        }
+    };
+    let hello = Hello { speaks: SPEAKS, agent: AGENT.into(), engine: ENGINE.into() };
+    if let Err(error) = request.confine().and_then(|()| line(&hello)) {
+        say(&format!("cannot begin: {error}"));
+        return 5;
+    }
+    let (answer, status) = match request.answer() {
+        Ok(answer) => (answer, 0),
+        Err(Failure::Engine(error)) => (Answer::Refused(error.to_string()), 7),
+        Err(Failure::File(why)) => {
+            say(&why);
+            return 5;
+        }
+    };
+    match line(&answer) {
+        Ok(()) => status,
+        Err(error) => {
+            say(&format!("cannot answer: {error}"));
+            5
+        }
+    }
+}
+
+/// What to do, and within which limits.
+struct Request {
+    verb: Verb,
+    memory_bytes: Option<u64>,
+    cpu_seconds: Option<u64>,
+}
+
+enum Verb {
+    Measure { model: String, protocol: Protocol, target: String, device: String, reach: Reach },
+    Check { model: String, inputs: String, outputs: String },
+    Profile { model: String, runs: usize },
+    Facts,
+}
+
+enum Failure {
+    Engine(EngineError),
+    File(String),
+}
+
+impl From<EngineError> for Failure {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::Read { .. } => Self::File(error.to_string()),
+            EngineError::Load { .. }
+            | EngineError::Interface { .. }
+            | EngineError::Input { .. }
+            | EngineError::Run(_)
+            | EngineError::Threads(_) => Self::Engine(error),
+        }
+    }
+}
+
+const USAGE: &str = "this command is started by pipeline itself; see `pipeline measure --help`";
+
+impl Request {
+    fn parse(args: &[String]) -> Result<Self, String> {
+        let (verb, rest) = args.split_first().ok_or(USAGE)?;
+        let (model, rest) = match (verb.as_str(), rest.split_first()) {
+            ("facts", _) => (String::new(), rest),
+            ("measure" | "check" | "profile", Some((model, rest))) => (model.clone(), rest),
+            _ => return Err(USAGE.into()),
+        };
+        let mut options = BTreeMap::new();
+        let (pairs, []) = rest.as_chunks::<2>() else {
+            return Err(format!("{} has no value; {USAGE}", rest[rest.len() - 1]));
+        };
+        for [name, value] in pairs {
+            let name = name.strip_prefix("--").ok_or_else(|| format!("{name} is not an option; {USAGE}"))?;
+            options.insert(name.to_owned(), value.clone());
+        }
+        let mut take = |name: &str| options.remove(name);
+        let (memory_bytes, cpu_seconds) =
+            (number(take("memory"), "memory")?, number(take("cpu-seconds"), "cpu-seconds")?);
+        let mut need = |name: &str| options.remove(name).ok_or_else(|| format!("--{name} is missing; {USAGE}"));
+        let verb = match verb.as_str() {
+            "measure" => Verb::Measure {
+                model,
+                protocol: json(&need("protocol")?, "protocol")?,
+                target: need("target")?,
+                device: options.remove("device").unwrap_or_else(|| "local".into()),
+                reach: options.remove("reach").map_or(Ok(Reach::Local), |text| json(&text, "reach"))?,
+            },
+            "check" => Verb::Check { model, inputs: need("inputs")?, outputs: need("outputs")? },
+            "profile" => {
+                let runs = number(options.remove("runs"), "runs")?.unwrap_or(100);
+                Verb::Profile { model, runs: usize::try_from(runs).map_err(|error| error.to_string())? }
+            }
+            _ => Verb::Facts,
+        };
+        match options.keys().next() {
+            None => Ok(Self { verb, memory_bytes, cpu_seconds }),
+            Some(name) => Err(format!("--{name} is not an option here; {USAGE}")),
+        }
+    }
+
+    /// Sets the limits of this process; no core file, and no life after the parent's.
+    fn confine(&self) -> io::Result<()> {
+        set_parent_process_death_signal(Some(Signal::KILL))?;
+        let limits = [(Resource::Core, Some(0)), (Resource::As, self.memory_bytes), (Resource::Cpu, self.cpu_seconds)];
+        for (resource, limit) in limits {
+            if let Some(limit) = limit {
+                // A limit that the system already sets lower stays.
+                let allowed = getrlimit(resource).maximum;
+                let within = |limit: u64| allowed.map_or(limit, |allowed| allowed.min(limit));
+                // One more on top: the system kills at the upper limit, but names the lower one first.
+                setrlimit(resource, Rlimit { current: Some(within(limit)), maximum: Some(within(limit + 1)) })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn answer(&self) -> Result<Answer, Failure> {
+        match &self.verb {
+            Verb::Measure { model, protocol, target, device, reach } => {
+                let subject = Subject { target, device, reach: *reach };
+                Ok(Answer::Measured(Box::new(measure(Path::new(model), protocol, subject)?)))
+            }
+            Verb::Check { model, inputs, outputs } => check(Path::new(model), inputs, outputs),
+            Verb::Profile { model, runs } => {
+                let mut model = Model::load(Path::new(model))?;
+                conditions::pin();
+                let nodes = model.profile(&probe_input(model.input_len()), *runs)?;
+                Ok(Answer::Profiled(Profile {
+                    nodes,
+                    activation_bytes: model.activation_bytes(),
+                    constant_bytes: model.constant_bytes(),
+                }))
+            }
+            Verb::Facts => {
+                let pinned = conditions::pin();
+                Ok(Answer::Facts(Box::new(Facts {
+                    agent: AGENT.into(),
+                    engine: ENGINE.into(),
+                    arch: std::env::consts::ARCH.into(),
+                    conditions: Probe::start(pinned.as_slice()).read(),
+                })))
+            }
+        }
+    }
+}
+
+/// Runs every input of a file and writes the outputs to another.
+fn check(model: &Path, inputs: &str, outputs: &str) -> Result<Answer, Failure> {
+    let failed = |path: &str| {
+        let path = path.to_owned();
+        move |error: io::Error| Failure::File(format!("cannot use {path}: {error}"))
+    };
+    let bytes = std::fs::read(inputs).map_err(failed(inputs))?;
+    let (numbers, rest) = bytes.as_chunks::<4>();
+    let numbers = numbers.iter().map(|&x| f32::from_le_bytes(x)).collect::<Vec<_>>();
+    let mut model = Model::load(model)?;
+    let each = model.input_len();
+    if !rest.is_empty() || numbers.len() % each != 0 {
+        return Err(EngineError::Input { given: numbers.len(), needed: each }.into());
+    }
+    let mut made = Vec::new();
+    for input in numbers.chunks_exact(each) {
+        made.extend(model.run(input)?.iter().flat_map(|x| x.to_le_bytes()));
+    }
+    std::fs::write(outputs, made).map_err(failed(outputs))?;
+    Ok(Answer::Checked(model.output_shape().to_vec()))
+}
+
+fn number(text: Option<String>, name: &str) -> Result<Option<u64>, String> {
+    text.map(|text| text.parse().map_err(|error| format!("--{name} {text}: {error}"))).transpose()
+}
+
+fn json<T: serde::de::DeserializeOwned>(text: &str, name: &str) -> Result<T, String> {
+    serde_json::from_str(text).map_err(|error| format!("--{name} {text}: {error}"))
+}
+
+/// One JSON line on stdout, where the parent reads it.
+fn line(value: &impl serde::Serialize) -> io::Result<()> {
+    let mut text = serde_json::to_string(value)?;
+    text.push('\n');
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()
+}
+
+/// Words on stderr. Where even that is closed, the exit status remains.
+fn say(words: &str) {
+    let _ = writeln!(io::stderr(), "{words}");
+}
