@@ -1,0 +1,142 @@
+//! What candidates cost, and which of them the board is asked about.
+//!
+//! Prices come from the target's cost model. Where there is a device, a candidate whose latency
+//! interval straddles a bound is measured, and so are the first few, for the model to learn from;
+//! each measurement refits the model. What was measured once is never measured again.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use graph::Graph;
+use targets::{Budget, Cost, CostModel, Features, Figure, Judgement, Measurement, Meter, MeterErrorKind, Metric, Source, features};
+
+use crate::Result;
+
+/// Prices networks for one target.
+pub struct Pricer {
+    model: CostModel,
+    budget: Budget,
+    meter: Option<Box<dyn Meter>>,
+    /// Epochs and images of the final training, for its time; see [`Pricer::trained`].
+    final_images: u64,
+    training: TrainingTime,
+    /// Measured costs by the graph's fingerprint.
+    known: BTreeMap<String, Vec<(Metric, Figure)>>,
+    measured: usize,
+}
+
+/// Time of training as a function of compute: the paper's third cost, learned from the steps that
+/// were taken.
+#[derive(Clone, Copy, Debug, Default)]
+struct TrainingTime {
+    /// MACs of forward passes over all images seen.
+    macs: f64,
+    /// Time they took with their backward passes, in seconds.
+    seconds: f64,
+}
+
+/// Candidates measured at the start whatever their predicted latency, to scale the model.
+const FIRST_MEASURED: usize = 8;
+
+/// Relative uncertainty of a training time that is inferred from the time of other networks.
+const TRAINING_SPREAD: f64 = 0.3;
+
+impl Pricer {
+    /// A pricer for `model`'s target. `final_images` is the number of images that the final
+    /// training goes through: epochs times training images.
+    pub fn new(model: CostModel, budget: Budget, meter: Option<Box<dyn Meter>>, final_images: u64) -> Self {
+        let (training, known) = (TrainingTime::default(), BTreeMap::new());
+        Self { model, budget, meter, final_images, training, known, measured: 0 }
+    }
+
+    /// Tells how long a step on `images` images took.
+    pub fn trained(&mut self, child: &Graph, images: usize, took: Duration) {
+        self.training.macs += (graph::cost::static_cost(child).macs * images as u64) as f64;
+        self.training.seconds += took.as_secs_f64();
+    }
+
+    /// What `deployed` costs. Measures where a measurement would tell something.
+    pub fn cost(&mut self, deployed: &Graph) -> Result<Cost> {
+        let mut cost = self.estimate(deployed);
+        let straddles = |metric| {
+            let bound = self.budget.get(metric);
+            bound.is_some_and(|bound| bound.judge(cost.get(metric)) == Judgement::CannotTell)
+        };
+        let uncertain = straddles(Metric::Latency) || straddles(Metric::Memory);
+        // What another bound rules out needs no time on the board.
+        let hopeless = self.budget.refuses(&cost).is_some();
+        if self.meter.is_some() && !hopeless && (uncertain || self.measured < FIRST_MEASURED) {
+            self.measure(deployed, &mut cost)?;
+        }
+        Ok(cost)
+    }
+
+    /// What `deployed` costs without asking the board: measured where that was done before,
+    /// estimated elsewhere.
+    pub fn estimate(&self, deployed: &Graph) -> Cost {
+        let mut cost = self.model.price(deployed);
+        if self.training.macs > 0.0 {
+            let macs = cost.get(Metric::Macs).map_or(0.0, |it| it.value);
+            let value = self.training.seconds / self.training.macs * macs * self.final_images as f64;
+            let by = "time of the search's own training steps".to_owned();
+            let (low, high) = (value * (1.0 - TRAINING_SPREAD), value * (1.0 + TRAINING_SPREAD));
+            cost.set(Metric::TrainTime, Figure { value, low, high, source: Source::Estimated { by } });
+        }
+        for (metric, figure) in self.known.get(&deployed.fingerprint()).into_iter().flatten() {
+            cost.set(*metric, figure.clone());
+        }
+        cost
+    }
+
+    fn measure(&mut self, deployed: &Graph, cost: &mut Cost) -> Result<()> {
+        let key = deployed.fingerprint();
+        if self.known.contains_key(&key) {
+            return Ok(());
+        }
+        let Some(meter) = &mut self.meter else { return Ok(()) };
+        let measurement = match meter.measure(deployed) {
+            Ok(measurement) => measurement,
+            // A noisy moment is no reason to end a search: the estimate stands, with its interval.
+            Err(error) if error.kind == MeterErrorKind::Invalid => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        for (metric, figure) in self.learn(key, features(deployed), &measurement) {
+            cost.set(*metric, figure.clone());
+        }
+        Ok(())
+    }
+
+    /// Takes in what was measured of the network with this [`Graph::fingerprint`]: its figures
+    /// replace estimates, and the latency model is fitted to it. A newer measurement of the same
+    /// network replaces an older one's figures.
+    pub fn learn(&mut self, network: String, work: Features, measurement: &Measurement) -> &[(Metric, Figure)] {
+        let mut figures = Vec::new();
+        if let Some(latency) = measurement.figure(self.model.target.percentile) {
+            self.model.latency.observe(work, latency.value);
+            figures.push((Metric::Latency, latency));
+        }
+        if let Some(memory) = memory(measurement) {
+            figures.push((Metric::Memory, memory));
+        }
+        self.measured += 1;
+        let known = self.known.entry(network).or_default();
+        *known = figures;
+        known
+    }
+
+    /// The cost model as it stands after all measurements.
+    pub fn model(&self) -> &CostModel {
+        &self.model
+    }
+
+    /// Networks measured by this pricer.
+    pub fn n_measured(&self) -> usize {
+        self.measured
+    }
+}
+
+/// Peak resident memory over loading and running; absent where the system did not tell.
+pub fn memory(measurement: &Measurement) -> Option<Figure> {
+    let peak = measurement.load_peak_bytes.max(measurement.steady_peak_bytes) as f64;
+    let source = Source::Measured { on: measurement.device.clone(), samples: 1 };
+    (peak > 0.0).then_some(Figure { value: peak, low: peak, high: peak, source })
+}

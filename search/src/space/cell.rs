@@ -1,0 +1,312 @@
+//! Cells of two-input blocks, stacked: the space of B-ENAS, ENAS and NASNet.
+//!
+//! Where the B-ENAS paper is silent the layout is that of ENAS, which it names as its model:
+//! a stem with `3 F` channels, `N + 2` cells with reductions at `N / 3` and `2 (N / 3) + 1`,
+//! separable convolutions applied twice, ReLU before each convolution and batch norm after it.
+//! One architecture serves convolution and reduction cells; in a reduction cell the operations that
+//! read the cell's inputs have stride 2.
+//!
+//! Two choices are ours. A cell's output is the sum of one 1x1 convolution (with batch norm) of
+//! each loose end, where ENAS convolves their concatenation: the same linear map, but each part
+//! keeps its weights whatever other ends are loose. And an identity with stride 2 is a 1x1
+//! convolution.
+
+use std::ops::RangeInclusive;
+
+use graph::{Activation, Conv2d, Graph, GraphError, NodeId, Op, Pool2d, Shape};
+use serde::{Deserialize, Serialize};
+
+use super::{Scale, SearchSpace};
+use crate::chooser::{Chooser, Kind, Question};
+
+/// All cells whose number of blocks lies in `blocks`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CellSpace {
+    /// Numbers of blocks allowed, both ends included: `2..=7` is B-ENAS, `5..=5` is ENAS.
+    pub blocks: RangeInclusive<usize>,
+}
+
+impl Default for CellSpace {
+    /// The space of B-ENAS.
+    fn default() -> Self {
+        Self { blocks: 2..=7 }
+    }
+}
+
+/// One cell. Convolution and reduction cells share it and differ in stride only.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Cell {
+    /// Blocks in order; later ones may read earlier ones.
+    pub blocks: Vec<Block>,
+}
+
+/// `ops[0](inputs[0]) + ops[1](inputs[1])`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Block {
+    /// Where each side reads: 0 is the cell before the previous one, 1 the previous one, `2 + i`
+    /// block `i` of this cell.
+    pub inputs: [usize; 2],
+    /// What each side applies.
+    pub ops: [CellOp; 2],
+}
+
+/// An operation that a block may apply to one of its inputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CellOp {
+    /// Passes the input on.
+    Identity,
+    /// 3x3 separable convolution, applied twice.
+    #[serde(rename = "sep_conv_3x3")]
+    SepConv3,
+    /// 5x5 separable convolution, applied twice.
+    #[serde(rename = "sep_conv_5x5")]
+    SepConv5,
+    /// 3x3 average pooling.
+    #[serde(rename = "avg_pool_3x3")]
+    AvgPool,
+    /// 3x3 max pooling.
+    #[serde(rename = "max_pool_3x3")]
+    MaxPool,
+}
+
+impl CellOp {
+    /// The five operations of B-ENAS, in the order that the controller knows them.
+    pub const ALL: [Self; 5] = [Self::Identity, Self::SepConv3, Self::SepConv5, Self::AvgPool, Self::MaxPool];
+
+    /// Name in graphs and files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Identity => "identity",
+            Self::SepConv3 => "sep_conv_3x3",
+            Self::SepConv5 => "sep_conv_5x5",
+            Self::AvgPool => "avg_pool_3x3",
+            Self::MaxPool => "max_pool_3x3",
+        }
+    }
+}
+
+impl Cell {
+    /// Whether every block has an earlier state to read, and there is at least one block.
+    pub fn is_well_formed(&self) -> bool {
+        let reads = |(idx, block): (usize, &Block)| block.inputs.iter().all(|&input| input < idx + 2);
+        !self.blocks.is_empty() && self.blocks.iter().enumerate().all(reads)
+    }
+
+    /// Blocks that no other block reads: together they are the cell's output.
+    pub fn loose_ends(&self) -> impl Iterator<Item = usize> {
+        let used = |idx: usize| self.blocks.iter().any(|block| block.inputs.contains(&(idx + 2)));
+        (0..self.blocks.len()).filter(move |&idx| !used(idx))
+    }
+}
+
+impl SearchSpace for CellSpace {
+    type Arch = Cell;
+
+    fn sample(&self, chooser: &mut dyn Chooser) -> Cell {
+        let (min, max) = (*self.blocks.start(), *self.blocks.end());
+        let n_blocks = min + chooser.choose(Question { kind: Kind::Count, options: max - min + 1 });
+        let mut blocks = Vec::with_capacity(n_blocks);
+        for idx in 0..n_blocks {
+            let inputs = [(); 2].map(|()| chooser.choose(Question { kind: Kind::Input, options: 2 + idx }));
+            let op = |chooser: &mut dyn Chooser| chooser.choose(Question { kind: Kind::Op, options: CellOp::ALL.len() });
+            let ops = [(); 2].map(|()| CellOp::ALL[op(chooser)]);
+            blocks.push(Block { inputs, ops });
+            chooser.define();
+        }
+        Cell { blocks }
+    }
+
+    fn build(&self, cell: &Cell, scale: &Scale) -> Result<Graph, GraphError> {
+        let mut graph = Graph::default();
+        let image = graph.input(Shape::Map(scale.input));
+        let stem = graph.within("stem", |graph| {
+            let conv = graph.add("conv", Op::Conv2d(Conv2d::same(3 * scale.channels, 3, 1)), &[image])?;
+            graph.add("norm", Op::BatchNorm, &[conv])
+        })?;
+        let reductions = reductions(scale.layers);
+        let mut channels = scale.channels;
+        let (mut before, mut last) = (stem, stem);
+        for layer in 0..n_cells(scale.layers) {
+            let stride = if reductions.contains(&layer) { 2 } else { 1 };
+            channels *= stride;
+            let out = graph.within(("cell", layer), |graph| add_cell(graph, cell, [before, last], channels, stride))?;
+            (before, last) = (last, out);
+            if layer == 0 {
+                graph.reserve(n_cells(scale.layers));
+            }
+        }
+        let relu = graph.add("relu", Op::Activation(Activation::Relu), &[last])?;
+        let pooled = graph.add("pool", Op::GlobalAvgPool, &[relu])?;
+        graph.add("classifier", Op::Linear(scale.classes), &[pooled])?;
+        Ok(graph)
+    }
+
+    /// `sum over b of prod over i of (5 (i + 1))^2`: block `i` (from 1) has `i + 1` inputs and 5
+    /// operations to choose from on each of its two sides.
+    fn size(&self) -> u128 {
+        let block = |i: usize| (CellOp::ALL.len() as u128 * (i as u128 + 1)).pow(2);
+        self.blocks.clone().map(|b| (1..=b).map(block).product::<u128>()).sum()
+    }
+
+    /// Cells with the fewest blocks and without separable convolutions. Every block adds
+    /// operations and takes none away, and a separable convolution costs more than a pooling or an
+    /// identity in every metric.
+    fn cheapest(&self) -> Vec<Cell> {
+        let n_blocks = *self.blocks.start();
+        let free = [CellOp::Identity, CellOp::AvgPool, CellOp::MaxPool];
+        let mut cells = vec![Cell { blocks: Vec::new() }];
+        for idx in 0..n_blocks {
+            let mut longer = Vec::new();
+            for cell in &cells {
+                // Further blocks only chain, so that their number stays small.
+                for input in if idx < 2 { 0..idx + 2 } else { idx + 1..idx + 2 } {
+                    for op in free {
+                        let mut cell = cell.clone();
+                        cell.blocks.push(Block { inputs: [input; 2], ops: [op; 2] });
+                        longer.push(cell);
+                    }
+                }
+            }
+            cells = longer;
+        }
+        cells
+    }
+}
+
+/// Cells in a network of `layers` layers: two more, the reductions.
+pub fn n_cells(layers: usize) -> usize {
+    layers + 2
+}
+
+/// Indices of the two reduction cells.
+pub fn reductions(layers: usize) -> [usize; 2] {
+    let distance = layers / 3;
+    [distance, 2 * distance + 1]
+}
+
+fn add_cell(
+    graph: &mut Graph,
+    cell: &Cell,
+    inputs: [NodeId; 2],
+    channels: usize,
+    stride: usize,
+) -> Result<NodeId, GraphError> {
+    let mut states = Vec::with_capacity(cell.blocks.len() + 2);
+    // The cell before the previous one may stand before a reduction: it is brought to the same size.
+    let side = graph.shape(inputs[1]).spatial()[0];
+    for (idx, input) in inputs.into_iter().enumerate() {
+        let is_read = cell.blocks.iter().any(|block| block.inputs.contains(&idx));
+        let shrink = graph.shape(input).spatial()[0].div_ceil(side);
+        let fits = shrink == 1 && graph.shape(input).channels() == channels;
+        let state = if is_read && !fits {
+            graph.within(("input", idx), |graph| {
+                let relu = graph.add("relu", Op::Activation(Activation::Relu), &[input])?;
+                conv_norm(graph, relu, Conv2d::same(channels, 1, shrink))
+            })?
+        } else {
+            input
+        };
+        states.push(State { node: state, relu: None });
+    }
+    for (idx, block) in cell.blocks.iter().enumerate() {
+        let node = graph.within(("block", idx), |graph| {
+            let mut sides = [states[0].node; 2];
+            for ((side, word), (input, op)) in
+                sides.iter_mut().zip(["left", "right"]).zip(block.inputs.into_iter().zip(block.ops))
+            {
+                let stride = if input < 2 { stride } else { 1 };
+                let state = &mut states[input];
+                // The name is what shares weights: same place, same source, same operation.
+                *side = graph.within(word, |graph| {
+                    graph.within(("from", input), |graph| apply(graph, op, state, channels, stride))
+                })?;
+            }
+            graph.add("sum", Op::Add, &sides)
+        })?;
+        states.push(State { node, relu: None });
+    }
+    graph.within("output", |graph| {
+        let mut sum = None;
+        for idx in cell.loose_ends() {
+            let end = graph.within(("block", idx), |graph| {
+                let relu = states[idx + 2].relu(graph)?;
+                conv_norm(graph, relu, Conv2d::same(channels, 1, 1))
+            })?;
+            sum = Some(match sum {
+                Some(sum) => graph.add(("sum", idx), Op::Add, &[sum, end])?,
+                None => end,
+            });
+        }
+        Ok(sum.expect("a cell has blocks, and its last block is a loose end"))
+    })
+}
+
+/// Something that blocks may read, and its ReLU once somebody has asked for it.
+struct State {
+    node: NodeId,
+    relu: Option<NodeId>,
+}
+
+impl State {
+    fn relu(&mut self, graph: &mut Graph) -> Result<NodeId, GraphError> {
+        match self.relu {
+            Some(relu) => Ok(relu),
+            None => {
+                let relu = graph.add("relu", Op::Activation(Activation::Relu), &[self.node])?;
+                Ok(*self.relu.insert(relu))
+            }
+        }
+    }
+}
+
+fn apply(
+    graph: &mut Graph,
+    op: CellOp,
+    state: &mut State,
+    channels: usize,
+    stride: usize,
+) -> Result<NodeId, GraphError> {
+    match op {
+        CellOp::Identity if stride == 1 => Ok(state.node),
+        CellOp::Identity => {
+            let relu = state.relu(graph)?;
+            graph.within("identity", |graph| conv_norm(graph, relu, Conv2d::same(channels, 1, stride)))
+        }
+        CellOp::AvgPool => graph.add(op.name(), Op::AvgPool(Pool2d::same(3, stride)), &[state.node]),
+        CellOp::MaxPool => graph.add(op.name(), Op::MaxPool(Pool2d::same(3, stride)), &[state.node]),
+        CellOp::SepConv3 => sep_conv(graph, op, state, channels, 3, stride),
+        CellOp::SepConv5 => sep_conv(graph, op, state, channels, 5, stride),
+    }
+}
+
+/// Depthwise and pointwise convolution, twice; the stride belongs to the first.
+fn sep_conv(
+    graph: &mut Graph,
+    op: CellOp,
+    state: &mut State,
+    channels: usize,
+    kernel: usize,
+    stride: usize,
+) -> Result<NodeId, GraphError> {
+    let relu = state.relu(graph)?;
+    graph.within(op.name(), |graph| {
+        let first = graph.within("first", |graph| {
+            let depthwise = Op::Conv2d(Conv2d::depthwise(channels, kernel, stride));
+            let depthwise = graph.add("depthwise", depthwise, &[relu])?;
+            conv_norm(graph, depthwise, Conv2d::same(channels, 1, 1))
+        })?;
+        graph.within("second", |graph| {
+            let relu = graph.add("relu", Op::Activation(Activation::Relu), &[first])?;
+            let depthwise = graph.add("depthwise", Op::Conv2d(Conv2d::depthwise(channels, kernel, 1)), &[relu])?;
+            conv_norm(graph, depthwise, Conv2d::same(channels, 1, 1))
+        })
+    })
+}
+
+#[inline(always)]
+fn conv_norm(graph: &mut Graph, input: NodeId, conv: Conv2d) -> Result<NodeId, GraphError> {
+    let conv = graph.add("conv", Op::Conv2d(conv), &[input])?;
+    graph.add("norm", Op::BatchNorm, &[conv])
+}

@@ -1,0 +1,45 @@
+//! What may be decided, and the network each decision means.
+
+pub mod cell;
+
+use std::fmt::Debug;
+
+use graph::{Graph, GraphError};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::chooser::Chooser;
+
+/// How large a network to build from an architecture: a small proxy while searching, the full
+/// stack at the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scale {
+    /// `N`: cells or layers stacked, reductions not counted.
+    pub layers: usize,
+    /// `F`: channels of the first cells; doubled at each reduction.
+    pub channels: usize,
+    /// `[channels, height, width]` of one image.
+    pub input: [usize; 3],
+    /// Classes predicted.
+    pub classes: usize,
+}
+
+/// A set of architectures, and the graph each of them stands for.
+pub trait SearchSpace {
+    /// The decisions themselves (the genotype): a plain value, comparable and storable.
+    type Arch: Clone + Debug + PartialEq + Serialize + DeserializeOwned;
+
+    /// Asks `chooser` for every decision, in a fixed order.
+    fn sample(&self, chooser: &mut dyn Chooser) -> Self::Arch;
+
+    /// The network that `arch` stands for, at this scale.
+    ///
+    /// # Errors
+    /// The image is too small for the reductions of this scale.
+    fn build(&self, arch: &Self::Arch, scale: &Scale) -> Result<Graph, GraphError>;
+
+    /// Number of architectures, decisions counted in order.
+    fn size(&self) -> u128;
+
+    /// Architectures among which, for every cost, the cheapest of the whole space is.
+    fn cheapest(&self) -> Vec<Self::Arch>;
+}

@@ -1,0 +1,292 @@
+//! Budgeted efficient neural architecture search, B-ENAS (Xu Qiang et al.).
+//!
+//! The four functions below are the paper's Algorithms 1 to 4, in order.
+
+use data::keyed;
+use serde::{Deserialize, Serialize};
+use targets::Cost;
+
+use super::{Chosen, Strategy};
+use crate::{
+    Result,
+    chooser::Uniform,
+    evaluator::SharedWeights,
+    penalty::{Penalty, Reward},
+    policy::{Controller, ControllerSettings, controller::{ControllerState, Heads}},
+    space::{Scale, SearchSpace},
+    study::{Phase, Signal, Study, Trial},
+};
+
+/// Settings, under the paper's symbols.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// `e`: epochs of alternating training.
+    pub epochs: usize,
+    /// `s`: controller rounds an epoch.
+    pub controller_steps: usize,
+    /// `n` of formula (5): cells sampled for each gradient. The paper's number is lost; ENAS
+    /// aggregates 10. Reconstruction.
+    pub cells_per_gradient: usize,
+    /// `alpha` of formula (2): weight of the penalty against accuracy, in `[0, 1]`.
+    pub alpha: f64,
+    /// `beta` of formula (3): slope or maximum of the penalty.
+    pub beta: f64,
+    /// Reading of formula (2).
+    pub reward: Reward,
+    /// Reading of formula (3).
+    pub penalty: Penalty,
+    /// Cells among which Algorithm 4 chooses.
+    pub candidates: usize,
+    /// Cells that Algorithm 4 draws at most while it looks for candidates within the budget.
+    pub proposals: usize,
+    /// The controller.
+    pub controller: ControllerSettings,
+}
+
+impl Default for Settings {
+    /// Section 4.1 of the paper.
+    fn default() -> Self {
+        Self {
+            epochs: 150,
+            controller_steps: 30,
+            cells_per_gradient: 10,
+            alpha: 0.1,
+            beta: 1.0,
+            reward: Reward::Convex,
+            penalty: Penalty::Slope,
+            candidates: 10,
+            proposals: 100_000,
+            controller: ControllerSettings::default(),
+        }
+    }
+}
+
+/// B-ENAS. The shared parameters Omega live in the evaluator, theta in the controller.
+#[derive(Debug)]
+pub struct Benas {
+    settings: Settings,
+    /// Size of the child that is trained while searching: three layers in the paper.
+    proxy: Scale,
+    /// Size of the network that is deployed: eleven layers in the paper. Costs are always those of
+    /// this size, so the bound needs no translation from the network to the cell.
+    full: Scale,
+    seed: u64,
+    controller: Controller,
+    /// What was done, over all sessions: everything drawn is keyed by it.
+    done: Done,
+}
+
+/// Counters between two epochs.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Done {
+    epochs: usize,
+    sampled: u64,
+    controller: ControllerState,
+}
+
+/// Name in studies.
+pub const NAME: &str = "b-enas";
+
+impl Benas {
+    /// B-ENAS with a fresh controller.
+    pub fn new(settings: Settings, heads: Heads, proxy: Scale, full: Scale, seed: u64) -> Self {
+        let controller = Controller::new(settings.controller.clone(), heads, seed);
+        Self { settings, proxy, full, seed, controller, done: Done::default() }
+    }
+}
+
+impl<S: SearchSpace> Strategy<S, dyn SharedWeights + '_> for Benas {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    /// Algorithm 1. Alternates the two phases, then selects.
+    fn search(
+        &mut self,
+        space: &S,
+        child: &mut (dyn SharedWeights + '_),
+        study: &mut Study,
+    ) -> Result<Vec<Chosen<S::Arch>>> {
+        self.resume(child, study)?;
+        while self.done.epochs < self.settings.epochs {
+            let signal = self.train_child(space, child, study)?;
+            if signal == Signal::WrapUp || self.train_controller(space, child, study)? == Signal::WrapUp {
+                break;
+            }
+            self.done.epochs += 1;
+            self.snapshot(child, study)?;
+        }
+        self.select_cell(space, child, study)
+    }
+}
+
+impl Benas {
+    /// Algorithm 2. Fixes theta; trains Omega with a fresh cell for every minibatch (`M = 1`).
+    fn train_child<S: SearchSpace>(
+        &mut self,
+        space: &S,
+        child: &mut dyn SharedWeights,
+        study: &mut Study,
+    ) -> Result<Signal> {
+        for step in 0..child.n_batches() {
+            let cell = self.sample(space);
+            child.train_step(&space.build(&cell, &self.proxy)?)?;
+            if self.look(study, child, "training shared weights", step + 1, 0)? == Signal::WrapUp {
+                return Ok(Signal::WrapUp);
+            }
+        }
+        Ok(Signal::Continue)
+    }
+
+    /// Algorithm 3. Fixes Omega; trains theta on the penalised reward, each cell validated on one
+    /// minibatch.
+    fn train_controller<S: SearchSpace>(
+        &mut self,
+        space: &S,
+        child: &mut dyn SharedWeights,
+        study: &mut Study,
+    ) -> Result<Signal> {
+        for step in 0..self.settings.controller_steps {
+            let leaves = self.controller.leaves();
+            let mut learned = Vec::new();
+            for _ in 0..self.settings.cells_per_gradient {
+                let rng = self.next_rng();
+                let sampled = self.controller.sample_from(&leaves, rng, |chooser| space.sample(chooser));
+                let accuracy = child.accuracy(&space.build(&sampled.arch, &self.proxy)?)?;
+                let cost = child.cost(&space.build(&sampled.arch, &self.full)?)?;
+                let reward = self.reward(accuracy, &cost, study);
+                self.record(study, Phase::Explore, &sampled.arch, Some(accuracy), cost, Some(reward))?;
+                learned.push((sampled, reward));
+            }
+            self.controller.reinforce(leaves, learned);
+            if self.look(study, child, "training the controller", child.n_batches(), step + 1)? == Signal::WrapUp {
+                return Ok(Signal::WrapUp);
+            }
+        }
+        Ok(Signal::Continue)
+    }
+
+    /// Algorithm 4. Draws candidates; of those within the budget it prefers the largest accuracy
+    /// times cost, because shared weights are under-trained and larger cells suffer more from it.
+    ///
+    /// The paper draws ten and may find none. Here cells are drawn until ten are within the hard
+    /// bounds: from the controller, and uniformly once a hundred of its cells in a row were not.
+    fn select_cell<S: SearchSpace>(
+        &mut self,
+        space: &S,
+        child: &mut dyn SharedWeights,
+        study: &mut Study,
+    ) -> Result<Vec<Chosen<S::Arch>>> {
+        let mut ranked: Vec<(f64, Chosen<S::Arch>)> = Vec::new();
+        let mut missed = 0;
+        for proposal in 0..self.settings.proposals {
+            if ranked.len() == self.settings.candidates {
+                break;
+            }
+            let cell = if missed < PATIENCE { self.sample(space) } else { self.uniform(space) };
+            let cost = child.cost(&space.build(&cell, &self.full)?)?;
+            if ranked.iter().any(|(_, it)| it.arch == cell) || !study.budget.admits(&cost) {
+                // Each drawn cell of the first hundred is on record: "why is nothing feasible?"
+                if missed < PATIENCE {
+                    self.record(study, Phase::Select, &cell, None, cost, None)?;
+                }
+                missed += 1;
+                if proposal % 100 == 99
+                    && self.look(study, child, "looking for feasible cells", 0, 0)? == Signal::WrapUp
+                {
+                    break;
+                }
+                continue;
+            }
+            missed = 0;
+            let accuracy = child.validate(&space.build(&cell, &self.proxy)?)?;
+            self.record(study, Phase::Select, &cell, Some(accuracy), cost.clone(), None)?;
+            let score = accuracy * bounded_cost(study, &cost);
+            ranked.push((score, Chosen { arch: cell, accuracy, cost }));
+            self.look(study, child, "selecting", 0, 0)?;
+        }
+        // Stable: of equals the earlier stays ahead.
+        ranked.sort_by(|(a, _), (b, _)| b.total_cmp(a));
+        Ok(ranked.into_iter().map(|(_, chosen)| chosen).collect())
+    }
+
+    /// Formulas (2) and (3); each bound, hard or soft, adds its penalty.
+    fn reward(&self, accuracy: f64, cost: &Cost, study: &Study) -> f64 {
+        let Settings { alpha, beta, reward, penalty, .. } = self.settings;
+        let penalty: f64 = study.budget.excesses(cost).map(|excess| penalty.of(excess, beta)).sum();
+        reward.of(accuracy, penalty, alpha)
+    }
+
+    fn sample<S: SearchSpace>(&mut self, space: &S) -> S::Arch {
+        let rng = self.next_rng();
+        self.controller.sample(rng, |chooser| space.sample(chooser))
+    }
+
+    fn uniform<S: SearchSpace>(&mut self, space: &S) -> S::Arch {
+        self.done.sampled += 1;
+        space.sample(&mut Uniform::new(self.seed, "b-enas uniform", self.done.sampled))
+    }
+
+    fn next_rng(&mut self) -> keyed::ChaCha8Rng {
+        self.done.sampled += 1;
+        keyed::rng(self.seed, "b-enas sample", self.done.sampled)
+    }
+
+    fn record<A: Serialize>(
+        &self,
+        study: &mut Study,
+        phase: Phase,
+        arch: &A,
+        accuracy: Option<f64>,
+        cost: Cost,
+        reward: Option<f64>,
+    ) -> Result<()> {
+        let admitted = study.budget.admits(&cost);
+        let arch = serde_json::to_value(arch).expect("an architecture is plain data");
+        let (strategy, epoch) = (NAME.to_owned(), self.done.epochs);
+        study.record(Trial { trial: 0, strategy, phase, epoch, arch, accuracy, cost, reward, admitted })
+    }
+
+    /// Reports progress; an epoch's steps are its minibatches and the controller's rounds.
+    fn look(
+        &self,
+        study: &mut Study,
+        child: &dyn SharedWeights,
+        phase: &str,
+        trained: usize,
+        steered: usize,
+    ) -> Result<Signal> {
+        let epoch = child.n_batches() + self.settings.controller_steps;
+        let done = self.done.epochs * epoch + trained + steered;
+        study.look(NAME, phase, done as u64, (self.settings.epochs * epoch) as u64)
+    }
+
+    fn snapshot(&mut self, child: &dyn SharedWeights, study: &mut Study) -> Result<()> {
+        self.done.controller = self.controller.save();
+        let mut saved = child.save()?;
+        saved.weights.tensors.extend(self.done.controller.weights.tensors.clone());
+        study.snapshot(NAME, &self.done, &saved)
+    }
+
+    fn resume(&mut self, child: &mut dyn SharedWeights, study: &mut Study) -> Result<()> {
+        if let Some((done, saved)) = study.resume::<Done>(NAME)? {
+            self.done = done;
+            self.done.controller.weights = saved.weights.clone();
+            self.controller.restore(&self.done.controller)?;
+            child.restore(&saved)?;
+        }
+        Ok(())
+    }
+}
+
+/// The cost that Algorithm 4 multiplies with: of the one bounded metric, as in the paper. Of several
+/// the geometric mean, so that accuracy does not drown in a product of many; 1 without a bound.
+fn bounded_cost(study: &Study, cost: &Cost) -> f64 {
+    let figures = study.budget.bounds.iter().filter_map(|bound| cost.get(bound.metric));
+    let logs: Vec<f64> = figures.map(|figure| figure.value.max(f64::MIN_POSITIVE).ln()).collect();
+    if logs.is_empty() { 1.0 } else { (logs.iter().sum::<f64>() / logs.len() as f64).exp() }
+}
+
+/// Cells of the controller in a row that may miss the budget before uniform ones are drawn.
+const PATIENCE: usize = 100;

@@ -1,0 +1,225 @@
+//! Parameters by name, with their optimizer: ENAS's shared weights, and the weights of one network.
+//!
+//! A parameter's key is its name in the graph and its shape: the same place in two children can
+//! meet inputs of different widths. What a child does not use is left alone: no gradient, no
+//! momentum, no weight decay.
+
+use std::collections::BTreeMap;
+
+use burn::tensor::{Device, Gradients, Tensor, TensorData};
+use data::keyed;
+use graph::{
+    Graph,
+    weights::{Weights, WeightsError, parameters},
+};
+use rand::Rng;
+
+use super::{network::BatchStatistics, recipe::Recipe};
+
+/// Weight of a new batch in the running statistics of batch norm.
+const STATISTICS_MOMENTUM: f64 = 0.1;
+
+/// Parameters by name and shape.
+#[derive(Clone, Debug)]
+pub struct WeightBank {
+    device: Device,
+    seed: u64,
+    parameters: BTreeMap<Key, Parameter>,
+}
+
+/// Full name with suffix, and axes.
+type Key = (String, Vec<usize>);
+
+#[derive(Clone, Debug)]
+struct Parameter {
+    /// Flat, without autodiff.
+    value: Tensor<1>,
+    /// Momentum, once a step was taken; running statistics never have one.
+    velocity: Option<Tensor<1>>,
+}
+
+/// The parameters of one graph, by [`NodeId::index`], each node's in the order of
+/// [`graph::weights::parameters`], flat.
+pub(super) type Loan = Vec<Vec<Tensor<1>>>;
+
+impl WeightBank {
+    /// An empty bank. New parameters are drawn from `seed` and their own name, so they do not
+    /// depend on the order in which children come.
+    pub fn new(seed: u64, device: Device) -> Self {
+        Self { device, seed, parameters: BTreeMap::new() }
+    }
+
+    /// The parameters of `graph`, made where they are new; `tracked` ones collect gradients.
+    pub fn lend(&mut self, graph: &Graph, tracked: bool) -> Loan {
+        graph
+            .ids()
+            .map(|id| {
+                let mut loan = Vec::new();
+                for (suffix, shape) in parameters(graph, id) {
+                    let fan_in = shape[1..].iter().product::<usize>();
+                    let key = (format!("{}.{suffix}", graph.name(id)), shape);
+                    let (seed, device) = (self.seed, &self.device);
+                    let parameter = self.parameters.entry(key).or_insert_with_key(|(name, shape)| {
+                        let values = initial(seed, name, suffix, shape.iter().product(), fan_in);
+                        Parameter { value: tensor(values, device), velocity: None }
+                    });
+                    let value = parameter.value.clone();
+                    let learns = tracked && is_trained(suffix);
+                    loan.push(match (tracked, learns) {
+                        (true, true) => value.autodiff().require_grad(),
+                        (true, false) => value.autodiff(),
+                        (false, _) => value,
+                    });
+                }
+                loan
+            })
+            .collect()
+    }
+
+    /// One step of stochastic gradient descent on what was lent.
+    ///
+    /// `v <- momentum v + g`, then `w <- w - lr (g + momentum v)` with `g` the clipped gradient plus
+    /// weight decay (Nesterov's momentum as in Sutskever et al.).
+    pub fn step(&mut self, graph: &Graph, loan: &Loan, mut gradients: Gradients, lr: f64, recipe: &Recipe) {
+        let mut taken: Vec<(Key, Tensor<1>)> = Vec::new();
+        for id in graph.ids() {
+            for ((suffix, shape), lent) in parameters(graph, id).into_iter().zip(&loan[id.index()]) {
+                if let Some(gradient) = lent.grad_remove(&mut gradients) {
+                    taken.push(((format!("{}.{suffix}", graph.name(id)), shape), gradient));
+                }
+            }
+        }
+        debug_assert!(!taken.is_empty(), "a network without gradients learns nothing");
+        let squares = taken.iter().map(|(_, gradient)| gradient.clone().square().sum()).collect();
+        let norm = Tensor::cat(squares, 0).sum().sqrt();
+        // A tensor of one value: scaling needs no look at it from the host.
+        let scale = (norm.add_scalar(1e-12).recip().mul_scalar(recipe.clip)).clamp_max(1.0);
+        for (key, gradient) in taken {
+            let Some(parameter) = self.parameters.get_mut(&key) else { continue };
+            let value = parameter.value.clone();
+            let gradient = gradient * scale.clone() + value.clone().mul_scalar(recipe.weight_decay);
+            let velocity = match parameter.velocity.take() {
+                Some(velocity) => velocity.mul_scalar(recipe.momentum) + gradient.clone(),
+                None => gradient.clone(),
+            };
+            let step = gradient + velocity.clone().mul_scalar(recipe.momentum);
+            parameter.value = value - step.mul_scalar(lr);
+            parameter.velocity = Some(velocity);
+        }
+    }
+
+    /// Moves the running statistics of batch norm toward those of a batch.
+    pub fn observe(&mut self, graph: &Graph, statistics: Vec<BatchStatistics>) {
+        for BatchStatistics { node, mean, variance } in statistics {
+            for (suffix, new) in [("mean", mean), ("var", variance)] {
+                let key = (format!("{}.{suffix}", graph.name(node)), vec![graph.shape(node).channels()]);
+                if let Some(parameter) = self.parameters.get_mut(&key) {
+                    let old = parameter.value.clone().mul_scalar(1.0 - STATISTICS_MOMENTUM);
+                    parameter.value = old + new.inner().mul_scalar(STATISTICS_MOMENTUM);
+                }
+            }
+        }
+    }
+
+    /// The parameters of `graph`, copied to the host.
+    pub fn weights(&mut self, graph: &Graph) -> Weights {
+        let loan = self.lend(graph, false);
+        let mut weights = Weights::default();
+        for id in graph.ids() {
+            for ((suffix, shape), value) in parameters(graph, id).into_iter().zip(&loan[id.index()]) {
+                weights.insert(&graph.name(id), suffix, shape, host(value));
+            }
+        }
+        weights
+    }
+
+    /// Sets the parameters of `graph`.
+    ///
+    /// # Errors
+    /// One of them is missing from `weights` or has another shape.
+    pub fn load(&mut self, graph: &Graph, weights: &Weights) -> Result<(), WeightsError> {
+        weights.check(graph)?;
+        for id in graph.ids() {
+            for (suffix, shape) in parameters(graph, id) {
+                let found = weights.get(&graph.name(id), suffix)?;
+                let value = tensor(found.values.clone(), &self.device);
+                let key = (format!("{}.{suffix}", graph.name(id)), shape);
+                self.parameters.insert(key, Parameter { value, velocity: None });
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything, momentum included: the key is the name, the axes and what it is.
+    pub fn save(&self) -> Weights {
+        let mut weights = Weights::default();
+        for ((name, shape), parameter) in &self.parameters {
+            let axes: Vec<String> = shape.iter().map(usize::to_string).collect();
+            let node = format!("{name}[{}]", axes.join(","));
+            weights.insert(&node, "value", shape.clone(), host(&parameter.value));
+            if let Some(velocity) = &parameter.velocity {
+                weights.insert(&node, "velocity", shape.clone(), host(velocity));
+            }
+        }
+        weights
+    }
+
+    /// Exactly what [`WeightBank::save`] returned.
+    pub fn restore(&mut self, saved: &Weights) {
+        self.parameters.clear();
+        for (key, stored) in &saved.tensors {
+            let Some((name, _)) = key.strip_suffix(".value").and_then(|node| node.rsplit_once('[')) else { continue };
+            let velocity = saved.tensors.get(&format!("{}velocity", key.trim_end_matches("value")));
+            let parameter = Parameter {
+                value: tensor(stored.values.clone(), &self.device),
+                velocity: velocity.map(|it| tensor(it.values.clone(), &self.device)),
+            };
+            self.parameters.insert((name.to_owned(), stored.shape.clone()), parameter);
+        }
+    }
+
+    /// Number of named parameters.
+    pub fn len(&self) -> usize {
+        self.parameters.len()
+    }
+
+    /// Whether nothing was lent yet.
+    pub fn is_empty(&self) -> bool {
+        self.parameters.is_empty()
+    }
+}
+
+/// Whether gradient descent moves this parameter; running statistics follow the batches instead.
+fn is_trained(suffix: &str) -> bool {
+    !matches!(suffix, "mean" | "var")
+}
+
+fn tensor(values: Vec<f32>, device: &Device) -> Tensor<1> {
+    let n = values.len();
+    Tensor::from_data(TensorData::new(values, [n]), device)
+}
+
+fn host(value: &Tensor<1>) -> Vec<f32> {
+    value.to_data().iter::<f32>().collect()
+}
+
+/// He's initialisation for weights (normal, variance `2 / fan_in`), the identity for batch norm.
+fn initial(seed: u64, name: &str, suffix: &str, n: usize, fan_in: usize) -> Vec<f32> {
+    match suffix {
+        "weight" => {
+            let mut rng = keyed::rng(seed, &format!("weights {name}"), n as u64);
+            let scale = (2.0 / fan_in as f64).sqrt();
+            (0..n).map(|_| (scale * normal(&mut rng)) as f32).collect()
+        }
+        "gamma" | "var" => vec![1.0; n],
+        _ => vec![0.0; n],
+    }
+}
+
+/// A standard normal number (Box and Muller).
+fn normal(rng: &mut impl Rng) -> f64 {
+    let mut unit = || (rng.next_u32() as f64 + 0.5) / (u32::MAX as f64 + 1.0);
+    let (radius, angle) = (unit(), unit());
+    (-2.0 * radius.ln()).sqrt() * (std::f64::consts::TAU * angle).cos()
+}
+

@@ -1,0 +1,198 @@
+//! Runs a graph in Burn: the second of the three readers of [`graph::Op`].
+
+use burn::tensor::{
+    Tensor, activation,
+    module::{adaptive_avg_pool2d, batch_norm, linear},
+    ops::{AvgPoolOptions, ConvOptions, MaxPoolOptions},
+};
+use graph::{Activation, Graph, NodeId, Op, Pads, Shape, fold::BN_EPSILON};
+
+use super::{
+    bank::Loan,
+    ops::{avg_pool2d, batch_norm_train, conv2d, max_pool2d, relu},
+};
+
+/// Which mean and variance batch norm normalises with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Statistics {
+    /// Those of the batch: in training, and wherever weights are shared between children.
+    Batch,
+    /// Those gathered while training: for one network, and for what ships.
+    Running,
+}
+
+/// Mean and biased variance that one batch norm saw.
+///
+/// # Shapes
+/// - both `[channels]`
+#[derive(Clone, Debug)]
+pub struct BatchStatistics {
+    /// The batch norm.
+    pub node: NodeId,
+    /// Mean of each channel.
+    pub mean: Tensor<1>,
+    /// Biased variance of each channel.
+    pub variance: Tensor<1>,
+}
+
+/// Runs `graph` on a batch; also returns what each batch norm saw where it used the batch.
+///
+/// `dropout`, where given, multiplies the classifier's input.
+///
+/// # Shapes
+/// - image: `[batch, channels, height, width]`
+/// - dropout: `[batch, features]`
+/// - returns logits: `[batch, classes]`
+pub fn forward(
+    graph: &Graph,
+    loan: &Loan,
+    image: Tensor<4>,
+    statistics: Statistics,
+    dropout: Option<Tensor<2>>,
+) -> (Tensor<2>, Vec<BatchStatistics>) {
+    let mut left = graph.n_users();
+    let mut values: Vec<Option<Value>> = vec![None; left.len()];
+    let mut seen = Vec::new();
+    let mut image = Some(image);
+    for id in graph.ids() {
+        let mut inputs = graph.inputs(id).iter().map(|input| {
+            let at = input.index();
+            left[at] -= 1;
+            // The last reader takes the value: memory is given back, and operations may work in place.
+            let value = if left[at] == 0 { values[at].take() } else { values[at].clone() };
+            value.expect("inputs precede their users")
+        });
+        let mut one = || inputs.next().expect("shape inference counted the inputs");
+        let own = &loan[id.index()];
+        let value = match graph.op(id) {
+            Op::Input => Value::Map(image.take().expect("a graph has one input")),
+            Op::Conv2d(conv) => {
+                let x = one().map();
+                let fan_in = x.dims()[1];
+                let [height, width] = conv.kernel;
+                let weight = own[0].clone().reshape([conv.channels, fan_in / conv.groups, height, width]);
+                let options =
+                    ConvOptions::new_with_padding(conv.stride, pairs(conv.pads), conv.dilation, conv.groups);
+                Value::Map(conv2d(x, weight, own.get(1).cloned(), options))
+            }
+            Op::Linear(features) => {
+                let x = one().vector();
+                let x = match &dropout {
+                    Some(mask) => x * mask.clone(),
+                    None => x,
+                };
+                let fan_in = x.dims()[1];
+                let weight = own[0].clone().reshape([*features, fan_in]).transpose();
+                Value::Vector(linear(x, weight, Some(own[1].clone())))
+            }
+            Op::BatchNorm => {
+                let (gamma, beta) = (own[0].clone(), own[1].clone());
+                let epsilon = f64::from(BN_EPSILON);
+                match (one(), statistics) {
+                    (Value::Map(x), Statistics::Running) => {
+                        Value::Map(batch_norm(x, gamma, beta, own[2].clone(), own[3].clone(), epsilon))
+                    }
+                    (Value::Vector(x), Statistics::Running) => {
+                        Value::Vector(batch_norm(x, gamma, beta, own[2].clone(), own[3].clone(), epsilon))
+                    }
+                    (Value::Map(x), Statistics::Batch) => {
+                        let out = batch_norm_train(x, gamma, beta, epsilon);
+                        seen.push(BatchStatistics { node: id, mean: out.mean, variance: out.variance });
+                        Value::Map(out.output)
+                    }
+                    (Value::Vector(x), Statistics::Batch) => {
+                        let out = batch_norm_train(x, gamma, beta, epsilon);
+                        seen.push(BatchStatistics { node: id, mean: out.mean, variance: out.variance });
+                        Value::Vector(out.output)
+                    }
+                }
+            }
+            Op::Activation(kind) => match one() {
+                Value::Map(x) => Value::Map(activate(*kind, x)),
+                Value::Vector(x) => Value::Vector(activate(*kind, x)),
+            },
+            Op::MaxPool(pool) => {
+                let options = MaxPoolOptions::new(pool.kernel)
+                    .with_stride(pool.stride)
+                    .with_padding_pairs(pairs(pool.pads));
+                Value::Map(max_pool2d(one().map(), options))
+            }
+            Op::AvgPool(pool) => {
+                let options = AvgPoolOptions::new(pool.kernel)
+                    .with_stride(pool.stride)
+                    .with_padding_pairs(pairs(pool.pads))
+                    .with_count_include_pad(false);
+                Value::Map(avg_pool2d(one().map(), options))
+            }
+            Op::GlobalAvgPool => Value::Vector(adaptive_avg_pool2d(one().map(), [1, 1]).flatten(1, 3)),
+            Op::Add => inputs.reduce(Value::add).expect("an addition has inputs"),
+            Op::Concat => Value::Map(Tensor::cat(inputs.map(Value::map).collect(), 1)),
+            Op::Identity => one(),
+            Op::Zero(_) => {
+                let x = one().map();
+                let Shape::Map([channels, height, width]) = graph.shape(id) else {
+                    unreachable!("shape inference gives zeros of a map")
+                };
+                Value::Map(Tensor::zeros([x.dims()[0], channels, height, width], &x.device()))
+            }
+        };
+        values[id.index()] = Some(value);
+    }
+    let logits = values.pop().flatten().expect("a network has an output").vector();
+    (logits, seen)
+}
+
+#[derive(Clone, Debug)]
+enum Value {
+    Map(Tensor<4>),
+    Vector(Tensor<2>),
+}
+
+impl Value {
+    fn map(self) -> Tensor<4> {
+        match self {
+            Self::Map(x) => x,
+            Self::Vector(_) => unreachable!("shape inference gives maps to operations on maps"),
+        }
+    }
+
+    fn vector(self) -> Tensor<2> {
+        match self {
+            Self::Vector(x) => x,
+            Self::Map(_) => unreachable!("shape inference gives vectors to operations on vectors"),
+        }
+    }
+
+    fn add(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Map(a), Self::Map(b)) => Self::Map(a + b),
+            (Self::Vector(a), Self::Vector(b)) => Self::Vector(a + b),
+            (Self::Map(_), Self::Vector(_)) | (Self::Vector(_), Self::Map(_)) => {
+                unreachable!("shape inference adds equal shapes")
+            }
+        }
+    }
+}
+
+fn pairs(pads: Pads) -> [(usize, usize); 2] {
+    [(pads.top, pads.bottom), (pads.left, pads.right)]
+}
+
+fn activate<const D: usize>(kind: Activation, x: Tensor<D>) -> Tensor<D> {
+    /// Scale and negative factor of the self-normalising ELU (Klambauer et al.).
+    const SELU: (f64, f64) = (1.050_700_987_355_480_5, 1.673_263_242_354_377_2);
+    // exp(x) - 1 below 0 and 0 above, without overflow above.
+    let below = |x: Tensor<D>| x.clamp_max(0.0).exp().sub_scalar(1.0);
+    match kind {
+        Activation::Relu => relu(x),
+        Activation::Relu6 => x.clamp(0.0, 6.0),
+        Activation::Elu => relu(x.clone()) + below(x),
+        Activation::Selu => {
+            let (scale, alpha) = SELU;
+            relu(x.clone()).mul_scalar(scale) + below(x).mul_scalar(scale * alpha)
+        }
+        Activation::Swish => x.clone() * activation::sigmoid(x),
+        Activation::Tanh => x.tanh(),
+        Activation::Sigmoid => activation::sigmoid(x),
+    }
+}

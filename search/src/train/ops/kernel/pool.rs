@@ -1,0 +1,230 @@
+//! Pooling: the average over the values of a window that lie on the plane, or the largest of them.
+//!
+//! The average is a depthwise convolution with taps of 1, then a division by their number. The
+//! largest is found tap by tap; forward notes which tap it was, the first of equals, and backward
+//! gathers from the windows over a value the gradients of those that chose it.
+
+use pulp::{Arch, Simd, WithSimd};
+use rayon::prelude::*;
+
+use super::{
+    depthwise::{Across, Of, correlate, of_size},
+    group,
+    simd::{load, store_cut},
+    window::{Padded, Window},
+};
+
+/// Whether the kernels know this window.
+pub(crate) fn supports(window: &Window) -> bool {
+    super::depthwise::supports(window) && window.dilation == [1, 1]
+}
+
+/// Averages.
+///
+/// # Shapes
+/// - x: `[n, channels, input]`, as planes
+/// - y: `[n, channels, output]`
+pub(crate) fn average(window: &Window, x: &[f32], y: &mut [f32]) {
+    let [from, to] = window.areas();
+    let planes = group(y.len() / to);
+    let shares = &shares(window);
+    let tasks = y.par_chunks_mut(planes * to).zip(x.par_chunks(planes * from));
+    tasks.for_each(|(y, x)| of_size!(window, Average { window, shares, x, y }));
+}
+
+/// The gradient of the input of [`average`].
+///
+/// # Shapes
+/// - dy: `[n, channels, output]`
+/// - dx: `[n, channels, input]`
+pub(crate) fn average_backward(window: &Window, dy: &[f32], dx: &mut [f32]) {
+    let [from, to] = window.areas();
+    let planes = group(dy.len() / to);
+    let shares = &shares(window);
+    let tasks = dx.par_chunks_mut(planes * from).zip(dy.par_chunks(planes * to));
+    tasks.for_each(|(dx, dy)| of_size!(window, AverageBackward { window, shares, dy, dx }));
+}
+
+/// Takes the largest values and notes the taps that they came from, counted row by row.
+///
+/// # Shapes
+/// - x: `[n, channels, input]`
+/// - y, chosen: `[n, channels, output]`
+pub(crate) fn largest(window: &Window, x: &[f32], y: &mut [f32], chosen: &mut [u8]) {
+    let [from, to] = window.areas();
+    let planes = group(y.len() / to);
+    let tasks = y.par_chunks_mut(planes * to).zip(chosen.par_chunks_mut(planes * to)).zip(x.par_chunks(planes * from));
+    tasks.for_each(|((y, chosen), x)| of_size!(window, Largest { window, x, y, chosen }));
+}
+
+/// The gradient of the input of [`largest`].
+///
+/// # Shapes
+/// - dy, chosen: `[n, channels, output]`
+/// - dx: `[n, channels, input]`
+pub(crate) fn largest_backward(window: &Window, dy: &[f32], chosen: &[u8], dx: &mut [f32]) {
+    let [from, to] = window.areas();
+    let planes = group(dy.len() / to);
+    let tasks = dx.par_chunks_mut(planes * from).zip(dy.par_chunks(planes * to).zip(chosen.par_chunks(planes * to)));
+    tasks.for_each(|(dx, (dy, chosen))| of_size!(window, LargestBackward { window, dy, chosen, dx }));
+}
+
+/// Each window's share a value, one over the number of its taps on the plane.
+fn shares(window: &Window) -> Vec<f32> {
+    let [height, width] = window.output;
+    let count = |axis, at| {
+        let [first, end] = window.taps(axis, at);
+        end - first
+    };
+    let share = |o, q| 1.0 / (count(0, o) * count(1, q)) as f32;
+    (0..height).flat_map(|o| (0..width).map(move |q| share(o, q))).collect()
+}
+
+struct Average<'a> {
+    window: &'a Window,
+    shares: &'a [f32],
+    x: &'a [f32],
+    y: &'a mut [f32],
+}
+
+impl<const K: usize> WithSimd for Of<Average<'_>, K> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Average { window, shares, x, y } = self.0;
+        let [from, to] = window.areas();
+        let across = Across::forward(window);
+        let mut padded = Padded::under::<S>(window, 0.0);
+        for (y, x) in y.chunks_exact_mut(to).zip(x.chunks_exact(from)) {
+            padded.fill(simd, x, window.input[1], 0, 1);
+            correlate::<S, K>(simd, &across, &padded, &[[1.0; K]; K], y);
+            for (y, share) in y.iter_mut().zip(shares) {
+                *y *= share;
+            }
+        }
+    }
+}
+
+struct AverageBackward<'a> {
+    window: &'a Window,
+    shares: &'a [f32],
+    dy: &'a [f32],
+    dx: &'a mut [f32],
+}
+
+impl<const K: usize> WithSimd for Of<AverageBackward<'_>, K> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let AverageBackward { window, shares, dy, dx } = self.0;
+        let [from, to] = window.areas();
+        let across = Across::backward(window);
+        let mut padded = Padded::over::<S>(window);
+        let mut parts = vec![0.0; to];
+        for (dx, dy) in dx.chunks_exact_mut(from).zip(dy.chunks_exact(to)) {
+            for ((part, dy), share) in parts.iter_mut().zip(dy).zip(shares) {
+                *part = dy * share;
+            }
+            padded.fill(simd, &parts, window.output[1], 0, 1);
+            correlate::<S, K>(simd, &across, &padded, &[[1.0; K]; K], dx);
+        }
+    }
+}
+
+struct Largest<'a> {
+    window: &'a Window,
+    x: &'a [f32],
+    y: &'a mut [f32],
+    chosen: &'a mut [u8],
+}
+
+impl<const K: usize> WithSimd for Of<Largest<'_>, K> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Largest { window, x, y, chosen } = self.0;
+        let [from, to] = window.areas();
+        let [height, width] = window.output;
+        let across = Across::forward(window);
+        let mut padded = Padded::under::<S>(window, f32::NEG_INFINITY);
+        let places: [usize; K] = std::array::from_fn(|j| padded.place(j * window.dilation[1]));
+        let mut taps = vec![0.0; to];
+        for ((y, chosen), x) in y.chunks_exact_mut(to).zip(chosen.chunks_exact_mut(to)).zip(x.chunks_exact(from)) {
+            padded.fill(simd, x, window.input[1], 0, 1);
+            for o in 0..height {
+                // The last vector of a row may run over into the next row, which is written later.
+                for column in (0..width).step_by(S::F32_LANES) {
+                    let mut most = simd.splat_f32s(f32::NEG_INFINITY);
+                    let mut tap = simd.splat_f32s(0.0);
+                    for i in 0..K {
+                        let Some(row) = across.row(&padded, o, i) else { continue };
+                        for j in 0..K {
+                            let x = load::<S>(row, places[j] + column);
+                            let more = simd.greater_than_f32s(x, most);
+                            most = simd.select_f32s(more, x, most);
+                            tap = simd.select_f32s(more, simd.splat_f32s((i * K + j) as f32), tap);
+                        }
+                    }
+                    store_cut(simd, y, o * width + column, most);
+                    store_cut(simd, &mut taps, o * width + column, tap);
+                }
+            }
+            for (chosen, tap) in chosen.iter_mut().zip(&taps) {
+                // The last bits of the sum are the number; a cast would round and saturate.
+                *chosen = (*tap + 8_388_608.0).to_bits() as u8;
+            }
+        }
+    }
+}
+
+struct LargestBackward<'a> {
+    window: &'a Window,
+    dy: &'a [f32],
+    chosen: &'a [u8],
+    dx: &'a mut [f32],
+}
+
+impl<const K: usize> WithSimd for Of<LargestBackward<'_>, K> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let LargestBackward { window, dy, chosen, dx } = self.0;
+        let [from, to] = window.areas();
+        let [height, width] = window.input;
+        let across = Across::backward(window);
+        let mut dy_padded = Padded::over::<S>(window);
+        let mut tap_padded = dy_padded.clone();
+        let mut taps = vec![0.0; to];
+        for ((dx, dy), chosen) in dx.chunks_exact_mut(from).zip(dy.chunks_exact(to)).zip(chosen.chunks_exact(to)) {
+            for (tap, chosen) in taps.iter_mut().zip(chosen) {
+                *tap = f32::from(*chosen);
+            }
+            dy_padded.fill(simd, dy, window.output[1], 0, 1);
+            tap_padded.fill(simd, &taps, window.output[1], 0, 1);
+            for o in 0..height {
+                for column in (0..width).step_by(S::F32_LANES) {
+                    let mut sum = simd.splat_f32s(0.0);
+                    for i in 0..K {
+                        // Seen from the input, taps run backward.
+                        let (Some(dy), Some(tap)) = (across.row(&dy_padded, o, i), across.row(&tap_padded, o, i))
+                        else {
+                            continue;
+                        };
+                        for j in 0..K {
+                            let at = j * window.dilation[1] + column;
+                            let this = simd.splat_f32s((K * K - 1 - (i * K + j)) as f32);
+                            let chose = simd.equal_f32s(load::<S>(tap, at), this);
+                            let part = simd.select_f32s(chose, load::<S>(dy, at), simd.splat_f32s(0.0));
+                            sum = simd.add_f32s(sum, part);
+                        }
+                    }
+                    store_cut(simd, dx, o * width + column, sum);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! Weight sharing on real images: [`SharedWeights`] in Burn.
+
+use std::time::{Duration, Instant};
+
+use burn::tensor::{Device, Tensor};
+use data::{Augment, Batch, Batches, Pass};
+use graph::Graph;
+use targets::Cost;
+
+use super::{Compute, Recipe, Statistics, TrainingSet, WeightBank, cross_entropy, forward, images, n_correct};
+use crate::{
+    Error, Result,
+    evaluator::{Saved, SharedWeights, Step},
+    pricing::Pricer,
+};
+
+/// Children of one bank, trained and scored a minibatch at a time.
+pub struct Supernet {
+    set: TrainingSet,
+    recipe: Recipe,
+    seed: u64,
+    device: Device,
+    bank: WeightBank,
+    pricer: Pricer,
+    /// The training batches of the pass that is under way.
+    batches: Option<Batches>,
+    steps: u64,
+    validated: u64,
+    trained: Duration,
+}
+
+impl Supernet {
+    /// Fresh weights. `seed` keys everything that is drawn.
+    pub fn new(set: TrainingSet, recipe: Recipe, compute: Compute, seed: u64, pricer: Pricer) -> Self {
+        let device = compute.device();
+        let bank = WeightBank::new(seed, device.clone());
+        let (steps, validated, trained) = (0, 0, Duration::ZERO);
+        Self { set, recipe, seed, device, bank, pricer, batches: None, steps, validated, trained }
+    }
+
+    /// What prices the networks, for what it learned.
+    pub fn into_pricer(self) -> Pricer {
+        self.pricer
+    }
+
+    /// The next training minibatch; a new pass starts where one ends.
+    fn next_batch(&mut self) -> Result<Batch> {
+        if let Some(batch) = self.batches.as_mut().and_then(Iterator::next) {
+            return Ok(batch);
+        }
+        let per_pass = self.n_batches() as u64;
+        let pass = Pass {
+            seed: self.seed,
+            purpose: "shared training".to_owned(),
+            epoch: self.steps / per_pass,
+            batch_size: self.recipe.batch,
+            shuffle: true,
+            keep_partial: true,
+            augment: self.set.augment,
+        };
+        let mut batches =
+            Batches::start(self.set.part.clone(), self.set.train.clone(), &self.set.normalisation, &pass)?;
+        for _ in 0..self.steps % per_pass {
+            batches.next();
+        }
+        let batch = batches.next();
+        self.batches = Some(batches);
+        Ok(batch.expect("a pass has at least one batch"))
+    }
+
+    /// Right answers among the validation images at `indices`, with batch statistics.
+    fn score(&mut self, child: &Graph, indices: &[usize]) -> usize {
+        let batch = data::batch(&self.set.part, indices, &self.set.normalisation, None);
+        let labels = batch.labels.clone();
+        let loan = self.bank.lend(child, false);
+        let image = images(batch, self.set.part.shape, &self.device);
+        let (logits, _) = forward(child, &loan, image, Statistics::Batch, None);
+        n_correct(logits, &labels)
+    }
+}
+
+impl SharedWeights for Supernet {
+    fn n_batches(&self) -> usize {
+        self.set.train.len().div_ceil(self.recipe.batch)
+    }
+
+    fn train_step(&mut self, child: &Graph) -> Result<Step> {
+        let batch = self.next_batch()?;
+        let n_images = batch.n;
+        let started = Instant::now();
+        let lr = self.recipe.schedule.at(self.steps as f64 / self.n_batches() as f64);
+        let loss = step(&mut self.bank, child, batch, &self.set, &self.recipe, lr, self.seed, self.steps, &self.device)?;
+        self.steps += 1;
+        let took = started.elapsed();
+        self.trained += took;
+        self.pricer.trained(child, n_images, took);
+        Ok(Step { loss, took })
+    }
+
+    fn accuracy(&mut self, child: &Graph) -> Result<f64> {
+        let n = self.set.validation.len();
+        let batch = self.recipe.batch.min(n);
+        let start = (self.validated as usize * batch) % n;
+        let indices: Vec<usize> = (start..start + batch).map(|idx| self.set.validation[idx % n]).collect();
+        self.validated += 1;
+        Ok(self.score(child, &indices) as f64 / batch as f64)
+    }
+
+    fn validate(&mut self, child: &Graph) -> Result<f64> {
+        let validation = self.set.validation.clone();
+        // Equal batches: batch statistics of a small rest would be poor.
+        let n_batches = validation.len().div_ceil(self.recipe.batch);
+        let size = validation.len().div_ceil(n_batches);
+        let right: usize = validation.chunks(size).map(|indices| self.score(child, indices)).sum();
+        Ok(right as f64 / validation.len() as f64)
+    }
+
+    fn cost(&mut self, deployed: &Graph) -> Result<Cost> {
+        self.pricer.cost(deployed)
+    }
+
+    fn save(&self) -> Result<Saved> {
+        let weights = self.bank.save();
+        Ok(Saved { weights, steps: self.steps, validated: self.validated, trained: self.trained })
+    }
+
+    fn restore(&mut self, saved: &Saved) -> Result<()> {
+        self.bank.restore(&saved.weights);
+        (self.steps, self.validated, self.trained) = (saved.steps, saved.validated, saved.trained);
+        self.batches = None;
+        Ok(())
+    }
+}
+
+/// One optimizer step on one batch; returns the mean loss in nats.
+#[expect(clippy::too_many_arguments, reason = "what a step of gradient descent depends on")]
+pub(super) fn step(
+    bank: &mut WeightBank,
+    graph: &Graph,
+    batch: Batch,
+    set: &TrainingSet,
+    recipe: &Recipe,
+    lr: f64,
+    seed: u64,
+    step: u64,
+    device: &Device,
+) -> Result<f64> {
+    let labels = batch.labels.clone();
+    let image = images(batch, set.part.shape, device).autodiff();
+    let loan = bank.lend(graph, true);
+    let mask = dropout(graph, labels.len(), recipe.dropout_keep, seed, step, device);
+    let (logits, statistics) = forward(graph, &loan, image, Statistics::Batch, mask);
+    let loss = cross_entropy(logits, &labels, recipe.label_smoothing);
+    let value = f64::from(loss.clone().into_scalar::<f32>());
+    if !value.is_finite() {
+        return Err(Error::NotFinite { step, loss: value });
+    }
+    let gradients = loss.backward();
+    bank.step(graph, &loan, gradients, lr, recipe);
+    bank.observe(graph, statistics);
+    Ok(value)
+}
+
+/// A mask of 0 and `1 / keep` for the classifier's input; none where everything is kept.
+fn dropout(graph: &Graph, n: usize, keep: f64, seed: u64, step: u64, device: &Device) -> Option<Tensor<2>> {
+    if keep >= 1.0 {
+        return None;
+    }
+    let features = graph.output().and_then(|id| graph.inputs(id).first()).map(|&id| graph.shape(id).channels())?;
+    let mut rng = data::keyed::rng(seed, "dropout", step);
+    let threshold = (keep * f64::from(u32::MAX)) as u32;
+    let scale = (1.0 / keep) as f32;
+    let draw = |_| if data::keyed::below(&mut rng, u32::MAX) < threshold { scale } else { 0.0 };
+    let mask: Vec<f32> = (0..n * features).map(draw).collect();
+    let data = burn::tensor::TensorData::new(mask, [n, features]);
+    Some(Tensor::<2>::from_data(data, device).autodiff())
+}
+
+/// Batches of a part in order, without variations, for scoring.
+pub(super) fn scoring(indices: &[usize], set: &TrainingSet, batch: usize) -> Result<Batches> {
+    let pass = Pass {
+        seed: 0,
+        purpose: "scoring".to_owned(),
+        epoch: 0,
+        batch_size: batch,
+        shuffle: false,
+        keep_partial: true,
+        augment: Augment::NONE,
+    };
+    Ok(Batches::start(set.part.clone(), indices.to_vec(), &set.normalisation, &pass)?)
+}
