@@ -37,13 +37,12 @@ impl StaticCost {
 pub fn static_cost(graph: &Graph) -> StaticCost {
     let mut cost = StaticCost::default();
     let users = graph.n_users();
-    // The node whose output a node's value really is, once the graph is folded.
-    let mut owner: Vec<NodeId> = graph.ids().collect();
-    let mut last_use: Vec<u32> = (0..owner.len() as u32).collect();
+    let mut buffers: Vec<Buffer> = graph.ids().map(|id| Buffer { owner: id, last_use: id, bytes: 0 }).collect();
     for id in graph.ids() {
-        cost.params += params(graph, id);
+        let own = node_cost(graph, id);
+        cost.params += own.params;
         if let Some(input) = fold::alias(graph, &users, id) {
-            owner[id.index()] = owner[input.index()];
+            buffers[id.index()].owner = buffers[input.index()].owner;
             if matches!(graph.op(id), Op::BatchNorm) && !matches!(graph.op(input), Op::Conv2d(conv) if conv.bias) {
                 // The convolution's bias, written by folding.
                 let bias = F32_BYTES * graph.shape(id).channels() as u64;
@@ -52,105 +51,104 @@ pub fn static_cost(graph: &Graph) -> StaticCost {
             }
             continue;
         }
-        cost.macs += macs(graph, id);
-        let weights = F32_BYTES * shipped_weights(graph, id);
-        cost.model_bytes += weights;
-        cost.traffic_bytes += weights;
-        if *graph.op(id) != Op::Input {
+        cost.macs += own.macs;
+        cost.model_bytes += F32_BYTES * own.weights;
+        cost.traffic_bytes += F32_BYTES * own.weights;
+        let bytes = bytes(graph, id);
+        buffers[id.index()].bytes = bytes;
+        if !matches!(graph.op(id), Op::Input) {
             cost.n_ops += 1;
-            cost.traffic_bytes += bytes(graph, id);
+            cost.traffic_bytes += bytes;
         }
-        for input in graph.inputs(id) {
-            cost.traffic_bytes += bytes(graph, *input);
-            last_use[owner[input.index()].index()] = id.0;
+        for &input in graph.inputs(id) {
+            cost.traffic_bytes += self::bytes(graph, input);
+            let owner = buffers[input.index()].owner;
+            buffers[owner.index()].last_use = id;
         }
     }
-    cost.peak_bytes = peak_bytes(graph, &owner, &last_use);
+    cost.peak_bytes = peak_bytes(&buffers);
     cost
 }
 
-/// Trainable parameters of node `id`.
-pub fn params(graph: &Graph, id: NodeId) -> u64 {
-    match graph.op(id) {
-        Op::BatchNorm => 2 * graph.shape(id).channels() as u64,
-        Op::Conv2d(_) | Op::Linear(_) => shipped_weights(graph, id),
-        Op::Input
-        | Op::Activation(_)
-        | Op::MaxPool(_)
-        | Op::AvgPool(_)
-        | Op::GlobalAvgPool
-        | Op::Add
-        | Op::Concat
-        | Op::Identity
-        | Op::Zero(_) => 0,
-    }
-}
-
-/// Multiply-accumulates of node `id` for one sample.
-pub fn macs(graph: &Graph, id: NodeId) -> u64 {
-    match graph.op(id) {
-        Op::Conv2d(conv) => {
-            let taps = conv.kernel[0] * conv.kernel[1];
-            (graph.shape(id).elements() * fan_in(graph, id) / conv.groups * taps) as u64
-        }
-        Op::Linear(features) => (features * fan_in(graph, id)) as u64,
-        Op::Input
-        | Op::BatchNorm
-        | Op::Activation(_)
-        | Op::MaxPool(_)
-        | Op::AvgPool(_)
-        | Op::GlobalAvgPool
-        | Op::Add
-        | Op::Concat
-        | Op::Identity
-        | Op::Zero(_) => 0,
-    }
-}
-
-/// Weights that node `id` ships with; a batch norm that cannot be folded ships scale and shift.
-fn shipped_weights(graph: &Graph, id: NodeId) -> u64 {
-    let weights = match graph.op(id) {
-        Op::Conv2d(conv) => {
-            let taps = conv.kernel[0] * conv.kernel[1];
-            let bias = if conv.bias { conv.channels } else { 0 };
-            conv.channels * (fan_in(graph, id) / conv.groups) * taps + bias
-        }
-        Op::Linear(features) => features * (fan_in(graph, id) + 1),
-        Op::BatchNorm => 4 * graph.shape(id).channels(),
-        Op::Zero(_) => graph.shape(id).elements(),
-        Op::Input
-        | Op::Activation(_)
-        | Op::MaxPool(_)
-        | Op::AvgPool(_)
-        | Op::GlobalAvgPool
-        | Op::Add
-        | Op::Concat
-        | Op::Identity => 0,
-    };
-    weights as u64
-}
-
-fn fan_in(graph: &Graph, id: NodeId) -> usize {
-    graph.inputs(id).first().map_or(0, |&input| graph.shape(input).channels())
-}
-
+#[inline]
 fn bytes(graph: &Graph, id: NodeId) -> u64 {
     F32_BYTES * graph.shape(id).elements() as u64
 }
 
-/// One pass: a buffer is added when its owner runs and dropped after its last reader has.
-fn peak_bytes(graph: &Graph, owner: &[NodeId], last_use: &[u32]) -> u64 {
-    let mut dying = vec![0_u64; owner.len()];
-    let (mut live, mut peak) = (0, 0);
-    for id in graph.ids() {
-        if owner[id.index()] != id {
-            continue;
+/// The memory that holds a node's value.
+struct Buffer {
+    /// The node whose memory it is: another one where this node is folded away.
+    owner: NodeId,
+    /// The last node that reads it; the owner where nobody does.
+    last_use: NodeId,
+    /// Size, in bytes; 0 where it is another node's.
+    bytes: u64,
+}
+
+/// What a node costs where nothing is folded.
+#[derive(Default)]
+struct NodeCost {
+    params: u64,
+    macs: u64,
+    /// Numbers that ship.
+    weights: u64,
+}
+
+/// Trainable parameters of node `id`.
+pub fn params(graph: &Graph, id: NodeId) -> u64 {
+    node_cost(graph, id).params
+}
+
+/// Multiply-accumulates of node `id` for one sample.
+pub fn macs(graph: &Graph, id: NodeId) -> u64 {
+    node_cost(graph, id).macs
+}
+
+#[inline(always)]
+fn node_cost(graph: &Graph, id: NodeId) -> NodeCost {
+    let shape = graph.shape(id);
+    let fan_in = || graph.inputs(id).first().map_or(0, |&input| graph.shape(input).channels());
+    match graph.op(id) {
+        Op::Conv2d(conv) => {
+            let kernel = conv.channels * conv.taps(fan_in());
+            let bias = if conv.bias { conv.channels } else { 0 };
+            // Every weight but a bias is used once at every place of the output.
+            let [height, width] = shape.spatial();
+            let weights = (kernel + bias) as u64;
+            NodeCost { params: weights, macs: (kernel * height * width) as u64, weights }
         }
-        let size = bytes(graph, id);
-        live += size;
+        Op::Linear(features) => {
+            let kernel = features * fan_in();
+            let weights = (kernel + features) as u64;
+            NodeCost { params: weights, macs: kernel as u64, weights }
+        }
+        // Alone it ships mean and variance as well.
+        Op::BatchNorm => {
+            let channels = shape.channels() as u64;
+            NodeCost { params: 2 * channels, macs: 0, weights: 4 * channels }
+        }
+        // Zeros ship as a constant.
+        Op::Zero(_) => NodeCost { weights: shape.elements() as u64, ..NodeCost::default() },
+        Op::Input
+        | Op::Activation(_)
+        | Op::MaxPool(_)
+        | Op::AvgPool(_)
+        | Op::GlobalAvgPool
+        | Op::Add
+        | Op::Concat
+        | Op::Identity => NodeCost::default(),
+    }
+}
+
+/// One pass: a buffer is added when its owner runs and dropped after its last reader has.
+fn peak_bytes(buffers: &[Buffer]) -> u64 {
+    let mut dying = vec![0_u64; buffers.len()];
+    let (mut live, mut peak) = (0, 0);
+    for (idx, buffer) in buffers.iter().enumerate() {
+        live += buffer.bytes;
         peak = peak.max(live);
-        dying[last_use[id.index()] as usize] += size;
-        live -= dying[id.index()];
+        dying[buffer.last_use.index()] += buffer.bytes;
+        live -= dying[idx];
     }
     peak
 }

@@ -15,7 +15,8 @@ pub const BN_EPSILON: f32 = 1e-5;
 ///
 /// A batch norm vanishes into a convolution that nobody else reads; an identity always vanishes,
 /// unless it is the whole network's output.
-pub(crate) fn alias(graph: &Graph, users: &[u32], id: NodeId) -> Option<NodeId> {
+#[inline(always)]
+pub fn alias(graph: &Graph, users: &[u32], id: NodeId) -> Option<NodeId> {
     let input = *graph.inputs(id).first()?;
     match graph.op(id) {
         Op::Identity => (Some(id) != graph.output()).then_some(input),

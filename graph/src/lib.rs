@@ -129,15 +129,29 @@ impl Graph {
     }
 
     /// Adds a node after its inputs; infers and checks its shape.
+    #[inline(always)]
     pub fn add(&mut self, label: impl Into<Label>, op: Op, inputs: &[NodeId]) -> Result<NodeId, GraphError> {
         let label = label.into();
         match op.infer(inputs.iter().map(|&id| self.shape(id))) {
             Some(shape) => Ok(self.push(label, op, shape, inputs)),
-            None => Err(GraphError::Shape {
-                node: name::render(&self.scopes, self.here, label),
-                op: op.name(),
-                shapes: inputs.iter().map(|&id| self.shape(id)).collect(),
-            }),
+            None => Err(self.misfit(label.word, label.index, op.name(), inputs)),
+        }
+    }
+
+    /// Makes room for a graph that is `times` as large as this one: networks repeat themselves, and
+    /// a graph that never moves while it grows is built in half the time.
+    pub fn reserve(&mut self, times: usize) {
+        self.nodes.reserve(self.nodes.len() * times);
+        self.edges.reserve(self.edges.len() * times);
+        self.scopes.reserve(self.scopes.len() * times);
+    }
+
+    #[cold]
+    fn misfit(&self, word: &'static str, index: Option<u32>, op: &'static str, inputs: &[NodeId]) -> GraphError {
+        GraphError::Shape {
+            node: name::render(&self.scopes, self.here, Label { word, index }),
+            op,
+            shapes: inputs.iter().map(|&id| self.shape(id)).collect(),
         }
     }
 
@@ -151,6 +165,7 @@ impl Graph {
         out
     }
 
+    #[inline]
     fn push(&mut self, label: Label, op: Op, shape: Shape, inputs: &[NodeId]) -> NodeId {
         let start = self.edges.len() as u32;
         self.edges.extend_from_slice(inputs);

@@ -4,8 +4,8 @@
 /// One step of a path: a word and, where there are several of it, a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Label {
-    word: &'static str,
-    index: Option<u32>,
+    pub(crate) word: &'static str,
+    pub(crate) index: Option<u32>,
 }
 
 impl From<&'static str> for Label {

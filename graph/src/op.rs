@@ -69,6 +69,18 @@ impl Conv2d {
     pub fn depthwise(channels: usize, kernel: usize, stride: usize) -> Self {
         Self { groups: channels, ..Self::same(channels, kernel, stride) }
     }
+
+    /// Input values that one output value is computed from: its multiply-accumulates.
+    #[inline]
+    pub fn taps(&self, input_channels: usize) -> usize {
+        // A division is slow, and most convolutions need none.
+        let seen = match self.groups {
+            1 => input_channels,
+            groups if groups == input_channels => 1,
+            groups => input_channels / groups,
+        };
+        seen * self.kernel[0] * self.kernel[1]
+    }
 }
 
 /// A 2-D pooling window.
@@ -130,6 +142,7 @@ pub enum Activation {
 
 impl Op {
     /// Name used in errors and reports.
+    #[inline(always)]
     pub fn name(&self) -> &'static str {
         match self {
             Self::Input => "Input",
@@ -154,6 +167,7 @@ impl Op {
     }
 
     /// Output shape for these input shapes, or `None` where they do not fit.
+    #[inline(always)]
     pub(crate) fn infer(&self, inputs: impl ExactSizeIterator<Item = Shape>) -> Option<Shape> {
         let mut inputs = inputs;
         let n_inputs = inputs.len();
@@ -184,12 +198,15 @@ impl Op {
         }
     }
 
+    #[inline(always)]
     fn infer_map(&self, channels: usize, height: usize, width: usize) -> Option<Shape> {
         match self {
             Self::Conv2d(conv) => {
                 let Conv2d { kernel, stride, dilation, pads, groups, .. } = *conv;
-                let divides = groups > 0 && channels.is_multiple_of(groups) && conv.channels.is_multiple_of(groups);
-                if !divides || conv.channels == 0 {
+                // Divisions are slow: the usual numbers of groups need none.
+                let dense_or_depthwise = groups == 1 || (groups == channels && groups == conv.channels);
+                let divides = |channels: usize| groups > 0 && channels.is_multiple_of(groups);
+                if conv.channels == 0 || !(dense_or_depthwise || divides(channels) && divides(conv.channels)) {
                     return None;
                 }
                 Some(Shape::Map([
@@ -228,7 +245,12 @@ impl Op {
 }
 
 /// How many windows of `kernel` taps fit into `size` padded pixels.
+#[inline(always)]
 fn windows(size: usize, kernel: usize, stride: usize, dilation: usize) -> Option<usize> {
     let span = kernel.checked_sub(1)?.checked_mul(dilation)? + 1;
-    (stride > 0 && dilation > 0 && span <= size).then(|| (size - span) / stride + 1)
+    if stride == 0 || dilation == 0 || span > size {
+        return None;
+    }
+    // A division is slow, and most strides are 1.
+    Some(if stride == 1 { size - span + 1 } else { (size - span) / stride + 1 })
 }
