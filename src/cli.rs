@@ -1,0 +1,329 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{
+    config::{BaselineChoice, ComputeChoice, Preset, StrategyName},
+    exit,
+};
+
+/// From a folder of images and a board to a network that provably runs on that board.
+#[derive(Debug, Parser)]
+#[command(version, about, after_help = exit::HELP, subcommand_required = true, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Searches for a network under budgets, trains it, exports it and measures it.
+    #[command(after_help = SEARCH_HELP)]
+    Search(Box<SearchArgs>),
+    /// Trains the architecture that a search has found.
+    Train(StageArgs),
+    /// Writes the trained network as ONNX and proves that the runtime computes the same.
+    Export(StageArgs),
+    /// Measures a model on a device: that of a run, or any ONNX file.
+    Measure(MeasureArgs),
+    /// Holds a finished run to its receipt: hashes, outputs, accuracy, budgets.
+    Verify(VerifyArgs),
+    /// Writes report.html anew.
+    Report(StageArgs),
+    /// Shows what is in an ONNX file or a run folder.
+    Inspect(InspectArgs),
+    /// Lists the targets, or shows one.
+    Targets(TargetsArgs),
+    /// Lists, checks and fetches data sets.
+    Data(DataArgs),
+    /// Tells what this machine can do for a search and for measuring.
+    Doctor(JsonArgs),
+    /// Loads and runs models in a process of its own; started by the other commands.
+    #[command(hide = true, disable_help_flag = true)]
+    Agent {
+        /// A request to the agent.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        request: Vec<String>,
+    },
+}
+
+const SEARCH_HELP: &str = "\
+Examples:
+  pipeline search --target rpi4 --preset demo
+  pipeline search --target rpi4 --data photos/ --max-latency 20ms --max-params 500k
+  pipeline search --target host --device local --max-latency 2ms --deadline 30min
+
+A hard bound (--max-*, --min) is never broken by what is returned; a soft one (--soft) only
+shapes the search. Quantities carry units: 20ms, 64MiB, 2M, 30min.
+
+Exit codes: 0 found and within budget, 1 nothing met the budget, 2 usage, 3 device unavailable,
+5 file or disk, 6 measurement invalid, 7 model rejected, 70 internal, 130 interrupted (--resume).";
+
+/// Settings of a search; each is also a key of `--config`.
+#[derive(Debug, Args)]
+pub struct SearchArgs {
+    /// Kind of board: a name from `pipeline targets`, or a target file
+    #[arg(long, value_name = "NAME|FILE")]
+    pub target: Option<String>,
+    /// Data set: a name from `pipeline data list`, or a folder
+    #[arg(long, value_name = "DIR|NAME")]
+    pub data: Option<String>,
+    /// Size that images in class folders are brought to [default: 32x32]
+    #[arg(long, value_name = "HxW")]
+    pub image_size: Option<String>,
+    /// How to search
+    #[arg(long, value_enum)]
+    pub strategy: Option<StrategyName>,
+    /// Keys everything that is drawn: same seed, same result
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Run folder [default: runs/TARGET-DATA-SEED]
+    #[arg(long, value_name = "DIR")]
+    pub run: Option<PathBuf>,
+    /// How much effort [default: small]
+    #[arg(long, value_enum)]
+    pub preset: Option<Preset>,
+    /// A TOML file with the same keys as these flags; flags win
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Longest time of one inference, at the target's percentile, such as 20ms
+    #[arg(long, value_name = "TIME", help_heading = "Budgets")]
+    pub max_latency: Option<String>,
+    /// Largest memory of a process that runs the model, such as 64MiB
+    #[arg(long, value_name = "BYTES", help_heading = "Budgets")]
+    pub max_memory: Option<String>,
+    /// Largest model file, such as 8MiB
+    #[arg(long, value_name = "BYTES", help_heading = "Budgets")]
+    pub max_flash: Option<String>,
+    /// Most trainable parameters, such as 2M
+    #[arg(long, value_name = "COUNT", help_heading = "Budgets")]
+    pub max_params: Option<String>,
+    /// Most multiply-accumulates of one inference, such as 80M
+    #[arg(long, value_name = "COUNT", help_heading = "Budgets")]
+    pub max_macs: Option<String>,
+    /// Largest sum of live activations, such as 512KiB
+    #[arg(long, value_name = "BYTES", help_heading = "Budgets")]
+    pub max_activations: Option<String>,
+    /// Longest final training, such as 30min
+    #[arg(long, value_name = "TIME", help_heading = "Budgets")]
+    pub max_train_time: Option<String>,
+    /// A hard lower bound, such as intensity=10 (repeatable)
+    #[arg(long, value_name = "METRIC=BOUND", help_heading = "Budgets")]
+    pub min: Vec<String>,
+    /// A soft upper bound, such as latency=15ms (repeatable)
+    #[arg(long, value_name = "METRIC=BOUND", help_heading = "Budgets")]
+    pub soft: Vec<String>,
+    /// Where to train [default: auto]
+    #[arg(long, value_enum)]
+    pub compute: Option<ComputeChoice>,
+    /// Where to measure: local, or recorded:FILE; without it nothing is measured
+    #[arg(long, value_name = "DEVICE")]
+    pub device: Option<String>,
+    /// Use measurements that are noisy, and say so beside them
+    #[arg(long)]
+    pub allow_noisy: bool,
+    /// Active time after which the search answers with what it has, such as 30min
+    #[arg(long, value_name = "TIME")]
+    pub deadline: Option<String>,
+    /// What is done for the baseline, random search with the same effort
+    #[arg(long, value_enum)]
+    pub baseline: Option<BaselineChoice>,
+    /// Counts the space, checks the budget and estimates time and memory; trains nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Continues the run in the run folder
+    #[arg(long)]
+    pub resume: bool,
+    /// Prints the result as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// One stage of a run.
+#[derive(Debug, Args)]
+pub struct StageArgs {
+    /// Run folder
+    #[arg(long, value_name = "DIR")]
+    pub run: PathBuf,
+    /// Prints the result as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What to measure, and where.
+#[derive(Debug, Args)]
+pub struct MeasureArgs {
+    /// ONNX file; otherwise the model of --run
+    #[arg(value_name = "MODEL.onnx", required_unless_present = "run", conflicts_with = "run")]
+    pub model: Option<PathBuf>,
+    /// Run folder
+    #[arg(long, value_name = "DIR")]
+    pub run: Option<PathBuf>,
+    /// Kind of board [default: host, or that of the run]
+    #[arg(long, value_name = "NAME|FILE")]
+    pub target: Option<String>,
+    /// local, or recorded:FILE
+    #[arg(long, value_name = "DEVICE", default_value = "local")]
+    pub device: String,
+    /// Fails unless the latency is for certain within this, such as 20ms
+    #[arg(long, value_name = "TIME")]
+    pub max_latency: Option<String>,
+    /// Fails if slower than in this measurement (a file written by --save)
+    #[arg(long, value_name = "FILE")]
+    pub against: Option<PathBuf>,
+    /// Appends the measurement to this file, for recorded:FILE and --against
+    #[arg(long, value_name = "FILE")]
+    pub save: Option<PathBuf>,
+    /// Use a measurement that is noisy, and say so beside it
+    #[arg(long)]
+    pub allow_noisy: bool,
+    /// A short measurement: to look, not to promise
+    #[arg(long)]
+    pub quick: bool,
+    /// Prints the measurement as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What to verify.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// Run folder, or any folder with model.onnx and receipt.json
+    #[arg(long, value_name = "DIR")]
+    pub run: PathBuf,
+    /// The data set, if it is not where the receipt says
+    #[arg(long, value_name = "DIR|NAME")]
+    pub data: Option<String>,
+    /// Measure again: local, or recorded:FILE
+    #[arg(long, value_name = "DEVICE")]
+    pub device: Option<String>,
+    /// Use a measurement that is noisy, and say so beside it
+    #[arg(long)]
+    pub allow_noisy: bool,
+    /// Prints the result as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What to look into.
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// ONNX file or run folder
+    #[arg(value_name = "MODEL.onnx|DIR")]
+    pub path: PathBuf,
+    /// Prints the result as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Which targets.
+#[derive(Debug, Args)]
+pub struct TargetsArgs {
+    #[command(subcommand)]
+    pub command: Option<TargetsCommand>,
+    /// Prints the result as JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// What to do with targets.
+#[derive(Debug, Subcommand)]
+pub enum TargetsCommand {
+    /// Shows a target in full.
+    Show {
+        /// Name, or path of a target file
+        name: String,
+    },
+}
+
+/// Which data.
+#[derive(Debug, Args)]
+pub struct DataArgs {
+    #[command(subcommand)]
+    pub command: Option<DataCommand>,
+    /// Prints the result as JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// What to do with data.
+#[derive(Debug, Subcommand)]
+pub enum DataCommand {
+    /// Lists the data sets known by name.
+    List,
+    /// Looks a data set through: format, counts, problems.
+    Check {
+        /// Folder or name
+        #[arg(value_name = "DIR|NAME")]
+        data: String,
+        /// Size that images in class folders are brought to
+        #[arg(long, value_name = "HxW")]
+        image_size: Option<String>,
+    },
+    /// Fetches a data set from its official address; continues where a download broke off.
+    Get {
+        /// Name from `pipeline data list`
+        name: String,
+    },
+}
+
+/// Nothing but the form of the output.
+#[derive(Debug, Args)]
+pub struct JsonArgs {
+    /// Prints the result as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl SearchArgs {
+    /// The flags as a table with the configuration's keys.
+    pub fn to_table(&self) -> toml::Table {
+        let mut table = toml::Table::new();
+        let texts = [
+            ("target", &self.target),
+            ("data", &self.data),
+            ("image-size", &self.image_size),
+            ("max-latency", &self.max_latency),
+            ("max-memory", &self.max_memory),
+            ("max-flash", &self.max_flash),
+            ("max-params", &self.max_params),
+            ("max-macs", &self.max_macs),
+            ("max-activations", &self.max_activations),
+            ("max-train-time", &self.max_train_time),
+            ("device", &self.device),
+            ("deadline", &self.deadline),
+        ];
+        for (key, text) in texts {
+            if let Some(text) = text {
+                table.insert(key.to_owned(), text.clone().into());
+            }
+        }
+        let names = [
+            ("strategy", self.strategy.map(|it| toml::Value::try_from(it))),
+            ("preset", self.preset.map(|it| toml::Value::try_from(it))),
+            ("compute", self.compute.map(|it| toml::Value::try_from(it))),
+            ("baseline", self.baseline.map(|it| toml::Value::try_from(it))),
+        ];
+        for (key, value) in names {
+            if let Some(Ok(value)) = value {
+                table.insert(key.to_owned(), value);
+            }
+        }
+        if let Some(seed) = self.seed {
+            // TOML's integers are signed; a larger seed is told as an error of its key.
+            table.insert("seed".to_owned(), (seed as i64).into());
+        }
+        if self.allow_noisy {
+            table.insert("allow-noisy".to_owned(), true.into());
+        }
+        for (key, list) in [("min", &self.min), ("soft", &self.soft)] {
+            if !list.is_empty() {
+                table.insert(key.to_owned(), list.clone().into());
+            }
+        }
+        table
+    }
+}

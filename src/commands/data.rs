@@ -1,0 +1,104 @@
+//! `pipeline data`: lists, checks and fetches data sets.
+
+use anyhow::Result;
+use data::{
+    CATALOGUE, Options, Origin, Report, Severity, check,
+    download::{self, Step},
+};
+
+use super::downloads;
+use crate::{
+    cli::{DataArgs, DataCommand},
+    config::SearchConfig,
+    exit::Exit,
+    terminal::{self, Line},
+};
+
+/// The command.
+pub fn run(args: &DataArgs) -> Result<Exit> {
+    match &args.command {
+        None | Some(DataCommand::List) => list(args.json),
+        Some(DataCommand::Check { data, image_size }) => {
+            let mut table = toml::Table::new();
+            if let Some(size) = image_size {
+                table.insert("image-size".to_owned(), size.clone().into());
+            }
+            let image_size = SearchConfig::complete(table, None)?.image_size()?;
+            let report = check(data, &Options { image_size, downloads: Some(downloads()) });
+            show(&report, args.json)
+        }
+        Some(DataCommand::Get { name }) => get(name, args.json),
+    }
+}
+
+fn list(json: bool) -> Result<Exit> {
+    let mut rows = Vec::new();
+    for set in CATALOGUE {
+        let here = match set.origin {
+            Origin::FashionTiny | Origin::Optdigits => "built in",
+            Origin::Download(_) if downloads().join(set.name).is_dir() => "here",
+            Origin::Download(_) => "pipeline data get",
+        };
+        let [channels, height, width] = set.shape;
+        rows.push(serde_json::json!({
+            "name": set.name, "title": set.title, "licence": set.licence, "shape": set.shape,
+            "classes": set.n_classes, "train": set.n_train, "test": set.n_test, "bytes": set.bytes, "where": here,
+        }));
+        if !json {
+            terminal::print(&format!(
+                "{:<14} {channels}x{height}x{width}, {} classes, {} + {} images, {:.1} MB, {here}\n{:<14} {}; {}",
+                set.name, set.n_classes, set.n_train, set.n_test, set.bytes as f64 / 1e6, "", set.title, set.licence
+            ));
+        }
+    }
+    if json {
+        terminal::print(&serde_json::to_string(&rows)?);
+    } else {
+        terminal::print("A folder works wherever a name does: CIFAR binary, IDX, or one sub-folder a class.");
+    }
+    Ok(Exit::Ok)
+}
+
+fn show(report: &Report, json: bool) -> Result<Exit> {
+    if json {
+        terminal::print(&serde_json::to_string(report)?);
+    } else {
+        let shape = report.shape.map_or("unknown".to_owned(), |[c, h, w]| format!("{c}x{h}x{w}"));
+        let format = report.format.map_or("not recognised".to_owned(), |it| format!("{it:?}"));
+        terminal::print(&format!("{}: {format}, images {shape}, {} classes", report.path.display(), report.classes.len()));
+        for (name, part) in [("train", &report.train), ("test", &report.test)] {
+            if let Some(part) = part {
+                let (least, most) = (part.counts.iter().min(), part.counts.iter().max());
+                terminal::print(&format!(
+                    "  {name:<6} {} images, {} to {} a class, sha256 {}",
+                    part.n, least.copied().unwrap_or(0), most.copied().unwrap_or(0), &part.sha256[..16]
+                ));
+            }
+        }
+        if report.held_out {
+            terminal::print("  the test part is a fixed fifth of the only part");
+        }
+        for problem in &report.problems {
+            let word = if problem.severity == Severity::Error { "error" } else { "note" };
+            terminal::print(&format!("  {word}: {}", problem.message));
+        }
+    }
+    Ok(if report.usable() { Exit::Ok } else { Exit::File })
+}
+
+fn get(name: &str, json: bool) -> Result<Exit> {
+    let mut line = Line::default();
+    let path = download::get(name, &downloads(), &mut |progress| {
+        let step = match progress.step {
+            Step::Fetch => "fetching",
+            Step::Verify => "verifying",
+            Step::Unpack => "unpacking",
+            Step::Present => "present",
+        };
+        line.show(&format!("{step} {}", progress.file), progress.done, progress.total, "");
+    })?;
+    line.end();
+    let path = path.display().to_string();
+    terminal::print(&if json { serde_json::json!({ "path": path }).to_string() } else { path });
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,368 @@
+//! `pipeline measure`: times a model on a device; for a run it also writes the receipt.
+
+use std::{collections::BTreeMap, path::Path};
+
+use anyhow::{Context, Result};
+use runtime::device::Device;
+use search::{space::{SearchSpace, cell::CellSpace}, study::Trial};
+use targets::{
+    Allow, Bound, Cost, CostModel, Figure, Judgement, Measurement, Metric, Protocol, Source, Target, features,
+};
+
+use super::{Images, export, export::Exported, report};
+use crate::{
+    cli::MeasureArgs,
+    config::SearchConfig,
+    exit::{self, Exit},
+    on_device::{self, Measured, What},
+    receipt::{Accuracy, Architecture, BaselineRow, DataCard, Judged, Outcome, Receipt, Training},
+    run_folder::{
+        ARCHITECTURE, CONFIG, MEASUREMENTS, MODEL, RECEIPT, REPORT, RunFolder, STUDY, TRAINING, WEIGHTS, now,
+    },
+    terminal::{self, say},
+};
+
+/// The command.
+pub fn run(args: &MeasureArgs) -> Result<Exit> {
+    match (&args.model, &args.run) {
+        (Some(model), _) => file(args, model),
+        (None, Some(run)) => of_run(args, run),
+        (None, None) => Err(exit::usage("name a MODEL.onnx, or a run with --run")),
+    }
+}
+
+fn of_run(args: &MeasureArgs, run: &Path) -> Result<Exit> {
+    let folder = RunFolder::existing(run)?;
+    let mut config = SearchConfig::read(&folder.file(CONFIG))?;
+    config.allow_noisy |= args.allow_noisy;
+    let images = Images::open(&config)?;
+    let device = on_device::open(&args.device, &Target::find(&config.target)?.name)?;
+    let receipt = settle(&folder, &config, &images, Some(device))?;
+    report::write(&folder, &config)?;
+    show(&receipt, &folder, args.json)?;
+    Ok(exit(&receipt))
+}
+
+fn file(args: &MeasureArgs, model: &Path) -> Result<Exit> {
+    let target = Target::find(args.target.as_deref().unwrap_or("host"))?;
+    let bytes = std::fs::read(model).with_context(|| format!("cannot read {}", model.display()))?;
+    runtime::validate::validate(&bytes, &runtime::validate::Limits::default())?;
+    let mut device = on_device::open(&args.device, &target.name)?;
+    let allow = Allow { noisy: args.allow_noisy, governor: args.allow_noisy };
+    let protocol = if args.quick { Protocol::quick() } else { Protocol::default() };
+    let measurement = on_device::measure(device.as_mut(), model, &protocol, allow, on_device::TRIES)?;
+    let figure = latency(&measurement, &target)?;
+    if let Some(path) = &args.save {
+        save(path, &measurement)?;
+    }
+    let bound = match &args.max_latency {
+        Some(text) => {
+            let max = Metric::Latency.parse(text).map_err(|error| exit::usage(format!("--max-latency {text}: {error}")))?;
+            Some(Bound { metric: Metric::Latency, min: None, max: Some(max), hard: true })
+        }
+        None => None,
+    };
+    let judgement = bound.map(|bound| bound.judge(Some(&figure)));
+    let regression = match &args.against {
+        Some(path) => Some(targets::regression(&last(path)?, &measurement)),
+        None => None,
+    };
+    if args.json {
+        let result = serde_json::json!({
+            "latency": figure, "summary": measurement.summary(), "judgement": judgement,
+            "regression": regression, "measurement": measurement,
+        });
+        terminal::print(&result.to_string());
+    } else {
+        lines(&measurement, &figure, allow);
+        if let (Some(judgement), Some(text)) = (judgement, &args.max_latency) {
+            terminal::print(&format!("{text}: {}", in_words(judgement)));
+        }
+        if let Some(regression) = &regression {
+            let (low, high) = regression.interval;
+            terminal::print(&format!(
+                "against the baseline: {:+.1} % ({:+.1} to {:+.1} %), {:?}",
+                100.0 * regression.shift, 100.0 * low, 100.0 * high, regression.verdict
+            ));
+        }
+    }
+    let slower = regression.is_some_and(|it| it.verdict == targets::Verdict::Fail);
+    let holds = judgement.is_none_or(|it| it == Judgement::Met) && !slower;
+    Ok(if holds { Exit::Ok } else { Exit::NotMet })
+}
+
+/// What a person wants to know of a measurement.
+fn lines(measurement: &Measurement, figure: &Figure, allow: Allow) {
+    let time = |seconds: f64| Metric::Latency.format(seconds);
+    terminal::print(&format!("latency   {}", figure.describe(Metric::Latency)));
+    if let Some(summary) = measurement.summary() {
+        terminal::print(&format!(
+            "          min {}, p50 {} ({} to {}), p99 {}, {} outliers of {}",
+            time(summary.min), time(summary.p50), time(summary.p50_ci.0), time(summary.p50_ci.1),
+            time(summary.p99), summary.n_outliers, summary.n
+        ));
+    }
+    terminal::print(&format!(
+        "cold      load {}, first run {}",
+        time(measurement.load_ns as f64 * 1e-9), time(measurement.first_run_ns as f64 * 1e-9)
+    ));
+    let bytes = |bytes: u64| if bytes == 0 { "unknown".to_owned() } else { Metric::Memory.format(bytes as f64) };
+    terminal::print(&format!(
+        "memory    {} while loading, {} while running",
+        bytes(measurement.load_peak_bytes), bytes(measurement.steady_peak_bytes)
+    ));
+    terminal::print(&format!(
+        "by        {} on {} ({}), {} thread", measurement.engine, measurement.target, measurement.after.cpu, measurement.protocol.threads
+    ));
+    for note in measurement.notes(&allow) {
+        say(&format!("note: {note}"));
+    }
+}
+
+fn in_words(judgement: Judgement) -> &'static str {
+    match judgement {
+        Judgement::Met => "met",
+        Judgement::Broken => "broken",
+        Judgement::CannotTell => "cannot tell: the interval straddles the bound",
+        Judgement::Unknown => "unknown",
+    }
+}
+
+/// The last measurement in a file of JSON lines.
+fn last(path: &Path) -> Result<Measurement> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let line = text.lines().rfind(|line| !line.trim().is_empty());
+    let line = line.ok_or_else(|| exit::file(format!("{} holds no measurement", path.display())))?;
+    serde_json::from_str(line).map_err(|error| exit::file(format!("{}: {error}", path.display())))
+}
+
+fn save(path: &Path, measurement: &Measurement) -> Result<()> {
+    use std::io::Write;
+    let at = || format!("cannot write {}", path.display());
+    let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path).with_context(at)?;
+    writeln!(file, "{}", serde_json::to_string(measurement)?).with_context(at)
+}
+
+fn latency(measurement: &Measurement, target: &Target) -> Result<Figure> {
+    let none = || exit::Failure { exit: Exit::Invalid, message: "the measurement has no samples of time".to_owned() };
+    measurement.figure(target.percentile).ok_or_else(|| none().into())
+}
+
+/// Measures the shipped file where there is a device, judges the budget and writes the receipt.
+pub fn settle(
+    folder: &RunFolder,
+    config: &SearchConfig,
+    images: &Images,
+    device: Option<Box<dyn Device>>,
+) -> Result<Receipt> {
+    let architecture: Architecture = folder.read_json(ARCHITECTURE)?;
+    let training: Training = folder.read_json(TRAINING)?;
+    let exported: Exported = folder.read_json(export::EXPORTED)?;
+    let target = Target::find(&config.target)?;
+    let budget = config.budget()?;
+    let graph = CellSpace::default().build(&architecture.cell, &architecture.deployed).map_err(search::Error::from)?;
+    let mut cost = CostModel::new(target.clone()).price(&graph);
+    cost.set(Metric::Flash, Figure::exact(exported.bytes as f64));
+    cost.set(Metric::TrainTime, once(training.chosen.seconds, "the machine that trained"));
+    let mut measurement = None;
+    let mut reached = None;
+    if let Some(mut device) = device {
+        reached = Some(device.name().to_owned());
+        let found = measure_shipped(folder, config, &target, device.as_mut())?;
+        cost.set(Metric::Latency, latency(&found, &target)?);
+        if let Some(memory) = search::pricing::memory(&found) {
+            cost.set(Metric::Memory, memory);
+        }
+        folder.append(
+            MEASUREMENTS,
+            &Measured {
+                what: What::Shipped,
+                network: graph.fingerprint(),
+                features: features(&graph),
+                measurement: found.clone(),
+            },
+        )?;
+        measurement = Some(found);
+    }
+    let bounds: Vec<Judged> =
+        budget.bounds.iter().map(|bound| Judged { bound: *bound, judgement: bound.judge(cost.get(bound.metric)) }).collect();
+    let receipt = Receipt {
+        format: 1,
+        versions: versions(),
+        written_at: now(),
+        target: target.name.clone(),
+        target_title: target.title.clone(),
+        device: reached,
+        outcome: outcome(&bounds),
+        bounds,
+        cost,
+        cell: architecture.cell.clone(),
+        scale: architecture.deployed,
+        accuracy: Accuracy {
+            validation: training.chosen.validation,
+            test: training.chosen.test,
+            test_by_runtime: exported.test,
+        },
+        baseline: architecture.baseline.map(|baseline| BaselineRow {
+            baseline,
+            validation: training.baseline.as_ref().map(|it| it.validation),
+            test: training.baseline.as_ref().map(|it| it.test),
+        }),
+        data: card(config, images, exported.test.of),
+        seed: config.seed,
+        strategy: architecture.strategy,
+        trials: trials(folder)?,
+        files: hashes(folder)?,
+        parity: exported.parity,
+        probe: exported.probe,
+        measurement,
+        repeat: "pipeline search --config config.toml --run ANOTHER".to_owned(),
+    };
+    folder.write_json(RECEIPT, &receipt)?;
+    folder.log("settled", serde_json::json!({ "outcome": receipt.outcome }));
+    Ok(receipt)
+}
+
+/// Times the shipped file in a fresh process; with up to three times the blocks where a bound on
+/// latency cannot be told from fewer.
+fn measure_shipped(
+    folder: &RunFolder,
+    config: &SearchConfig,
+    target: &Target,
+    device: &mut dyn Device,
+) -> Result<Measurement> {
+    let allow = Allow { noisy: config.allow_noisy, governor: config.allow_noisy };
+    let bounds = config.budget()?;
+    let mut protocol = Protocol::default();
+    let (blocks, samples) = (protocol.blocks, protocol.min_samples);
+    for times in 1..=3 {
+        protocol = Protocol { blocks: blocks * times, min_samples: samples * times, ..protocol };
+        let measurement = on_device::measure(device, &folder.file(MODEL), &protocol, allow, on_device::TRIES)?;
+        let figure = measurement.figure(target.percentile);
+        let judged = bounds.bounds.iter().filter(|it| it.metric == Metric::Latency).map(|it| it.judge(figure.as_ref()));
+        if times == 3 || judged.into_iter().all(|it| it != Judgement::CannotTell) {
+            return Ok(measurement);
+        }
+        say("the interval straddles the bound: measuring longer");
+    }
+    unreachable!("the third round returns")
+}
+
+/// A time that was taken once.
+fn once(seconds: f64, on: &str) -> Figure {
+    let source = Source::Measured { on: on.to_owned(), samples: 1 };
+    Figure { value: seconds, low: seconds, high: seconds, source }
+}
+
+/// Whether the hard bounds hold.
+pub fn outcome(bounds: &[Judged]) -> Outcome {
+    let hard = || bounds.iter().filter(|it| it.bound.hard).map(|it| it.judgement);
+    if hard().any(|it| it == Judgement::Broken) {
+        return Outcome::Over;
+    }
+    if hard().all(|it| it == Judgement::Met) { Outcome::Within } else { Outcome::CannotTell }
+}
+
+/// Exit code of a receipt.
+pub fn exit(receipt: &Receipt) -> Exit {
+    match receipt.outcome {
+        Outcome::Within => Exit::Ok,
+        Outcome::Over | Outcome::CannotTell => Exit::NotMet,
+    }
+}
+
+fn versions() -> BTreeMap<String, String> {
+    let engine = runtime::engine::ENGINE;
+    [("pipeline", env!("CARGO_PKG_VERSION")), ("engine", engine), ("agent", runtime::AGENT), ("burn", BURN)]
+        .map(|(name, version)| (name.to_owned(), version.to_owned()))
+        .into()
+}
+
+/// Version of the training library; a test holds it to the lock file.
+const BURN: &str = "0.22.1";
+
+fn card(config: &SearchConfig, images: &Images, n_test: usize) -> DataCard {
+    let set = &images.set;
+    DataCard {
+        name: config.data.clone(),
+        sha256: set.part.sha256(),
+        shape: set.part.shape,
+        classes: images.source.classes.clone(),
+        train: set.train.len(),
+        validation: set.validation.len(),
+        test: n_test,
+        mean: set.normalisation.mean.clone(),
+        std: set.normalisation.std.clone(),
+    }
+}
+
+fn trials(folder: &RunFolder) -> Result<BTreeMap<String, u64>> {
+    let mut counts = BTreeMap::new();
+    for trial in folder.read_lines::<Trial>(STUDY)? {
+        *counts.entry(trial.strategy).or_default() += 1;
+    }
+    Ok(counts)
+}
+
+fn hashes(folder: &RunFolder) -> Result<BTreeMap<String, String>> {
+    let names = [CONFIG, ARCHITECTURE, TRAINING, WEIGHTS, MODEL];
+    names.into_iter().map(|name| Ok((name.to_owned(), folder.sha256(name)?))).collect()
+}
+
+/// Prints a receipt's gist and what to do next.
+pub fn show(receipt: &Receipt, folder: &RunFolder, json: bool) -> Result<()> {
+    if json {
+        terminal::print(&serde_json::to_string(receipt)?);
+        return Ok(());
+    }
+    let verdict = match receipt.outcome {
+        Outcome::Within => "within budget",
+        Outcome::Over => "OVER BUDGET",
+        Outcome::CannotTell => "CANNOT TELL whether the budget holds",
+    };
+    terminal::print(&format!("\n{verdict}: a network of {} blocks a cell for {}", receipt.cell.blocks.len(), receipt.target_title));
+    terminal::print(&format!("  test accuracy  {}, by the shipped file in {}", receipt.accuracy.test_by_runtime, receipt.versions["engine"]));
+    for metric in Metric::ALL {
+        let Some(figure) = receipt.cost.get(metric) else { continue };
+        let judged = receipt.bounds.iter().filter(|it| it.bound.metric == metric);
+        let judged: Vec<String> = judged.map(|it| {
+            let limit = it.bound.max.map(|max| format!("<= {}", metric.format(max)));
+            let limit = limit.or_else(|| it.bound.min.map(|min| format!(">= {}", metric.format(min)))).unwrap_or_default();
+            format!("  [{limit}: {}]", in_words(it.judgement))
+        }).collect();
+        terminal::print(&format!("  {:<13}  {}{}", metric.name(), figure.describe(metric), judged.concat()));
+    }
+    if let Some(row) = &receipt.baseline {
+        terminal::print(&baseline_line(receipt, row));
+    }
+    terminal::print(&format!("\n  model    {}", folder.file(MODEL).display()));
+    terminal::print(&format!("  report   {}", folder.file(REPORT).display()));
+    terminal::print(&format!("next: pipeline verify --run {}", folder.path.display()));
+    if receipt.measurement.is_none() {
+        terminal::print(&format!(
+            "      nothing was measured on {}; measure here for a look: pipeline measure {} --target host",
+            receipt.target, folder.file(MODEL).display()
+        ));
+    }
+    Ok(())
+}
+
+fn baseline_line(receipt: &Receipt, row: &BaselineRow) -> String {
+    let name = &row.baseline.strategy;
+    match (row.test, row.baseline.shared_accuracy) {
+        (Some(test), _) => format!("  baseline       {name} with the same effort: test accuracy {test}"),
+        (None, Some(shared)) => {
+            format!("  baseline       {name} with the same effort: {:.1} % on validation images with shared weights (its network was not trained)", 100.0 * shared)
+        }
+        (None, None) => format!("  baseline       {name} with the same effort found nothing within the budget, {} did", receipt.strategy),
+    }
+}
+
+/// Cost figures that the shipped file alone tells, for `verify`.
+pub fn judge_again(receipt: &Receipt, cost: &Cost) -> Vec<Judged> {
+    receipt
+        .bounds
+        .iter()
+        .map(|it| Judged { bound: it.bound, judgement: it.bound.judge(cost.get(it.bound.metric)) })
+        .collect()
+}

@@ -1,0 +1,54 @@
+//! The subcommands, one file each: functions from the files of a run to its next files.
+
+pub mod data;
+pub mod doctor;
+mod dry_run;
+pub mod export;
+pub mod inspect;
+pub mod measure;
+pub mod report;
+pub mod search;
+pub mod targets;
+pub mod train;
+pub mod verify;
+
+use std::{path::PathBuf, sync::Arc};
+
+use ::data::{Augment, Normalisation, Options, Source, split};
+use ::search::train::TrainingSet;
+use anyhow::{Context, Result};
+
+use crate::config::SearchConfig;
+
+/// The data of a run. The test part is not opened by this.
+pub struct Images {
+    /// Where they come from.
+    pub source: Source,
+    /// The training part, divided.
+    pub set: TrainingSet,
+}
+
+impl Images {
+    /// Opens the data that `config` names, divided by its seed.
+    pub fn open(config: &SearchConfig) -> Result<Self> {
+        let source = open_source(&config.data, config.image_size()?)?;
+        let part = Arc::new(source.train()?);
+        let (train, validation) = split(&part, ::data::Amount::Fraction(config.validation), config.seed)?;
+        let normalisation = Normalisation::of(&part, &train)?;
+        let augment = Augment::for_source(&source);
+        Ok(Self { source, set: TrainingSet { part, train, validation, normalisation, augment } })
+    }
+}
+
+/// Opens a data set by name or folder.
+pub fn open_source(name: &str, image_size: Option<[usize; 2]>) -> Result<Source> {
+    let options = Options { image_size, downloads: Some(downloads()) };
+    Source::open(name, &options).with_context(|| format!("--data {name}"))
+}
+
+/// Where fetched data sets lie: `$XDG_DATA_HOME/pipeline/data`, or the same under `~/.local/share`.
+pub fn downloads() -> PathBuf {
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/share"));
+    let base = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from).or_else(home).unwrap_or_default();
+    base.join("pipeline").join("data")
+}

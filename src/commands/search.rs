@@ -1,0 +1,398 @@
+//! `pipeline search`: the whole way, from data and a board to a measured network.
+
+use std::{cell::RefCell, path::PathBuf, rc::Rc, time::Duration};
+
+use anyhow::Result;
+use graph::Graph;
+use search::{
+    chooser::Uniform,
+    evaluator::SharedWeights,
+    policy::controller::Heads,
+    pricing::{Pricer, memory},
+    space::{Scale, SearchSpace, cell::{Cell, CellOp, CellSpace}},
+    strategy::{Chosen, Strategy, benas::{self, Benas}, random_ws::{self, RandomWs}},
+    study::Study,
+    train::shared::Supernet,
+};
+use targets::{Allow, Budget, Cost, CostModel, Judgement, Measurement, Meter, MeterError, Metric, Target};
+
+use super::{Images, export, measure, report, train};
+use crate::{
+    cli::SearchArgs,
+    config::{SearchConfig, StrategyName, read_table},
+    exit::{self, Exit},
+    on_device::{self, Measured, OnDevice, What},
+    receipt::{Architecture, Baseline, Receipt},
+    run_folder::{ARCHITECTURE, CONFIG, MEASUREMENTS, RunFolder},
+    terminal::{self, Screen, say},
+};
+
+/// The command.
+pub fn run(args: &SearchArgs) -> Result<Exit> {
+    let mut config = configure(args)?;
+    let path = args.run.clone().unwrap_or_else(|| default_folder(&config));
+    let images = Images::open(&config)?;
+    config.seal(&images.set.part)?;
+    let plan = Plan::new(config, images)?;
+    plan.refuse_the_impossible()?;
+    if args.dry_run {
+        return super::dry_run::run(&plan, args.json);
+    }
+    let folder = RunFolder::open(&path, args.resume)?;
+    let text = plan.config.to_toml()?;
+    folder.write(CONFIG, text.as_bytes())?;
+    folder.log("started", serde_json::json!({ "resumed": args.resume, "version": env!("CARGO_PKG_VERSION") }));
+    say(&format!("run folder: {}", path.display()));
+    let done = plan.run(&folder);
+    match &done {
+        Ok(Found::Network(_)) => folder.log("finished", serde_json::json!({})),
+        Ok(Found::Nothing(why)) => folder.log("nothing feasible", serde_json::json!({ "why": why })),
+        Err(error) => folder.log("stopped", serde_json::json!({ "why": format!("{error:#}") })),
+    }
+    match done? {
+        Found::Network(receipt) => {
+            measure::show(&receipt, &folder, args.json)?;
+            Ok(measure::exit(&receipt))
+        }
+        Found::Nothing(why) => {
+            if args.json {
+                terminal::print(&serde_json::json!({ "outcome": "nothing-feasible", "why": why }).to_string());
+            } else {
+                terminal::print(&why);
+            }
+            Ok(Exit::NotMet)
+        }
+    }
+}
+
+/// The configuration: of the run that is resumed, or from the flags and `--config`.
+fn configure(args: &SearchArgs) -> Result<SearchConfig> {
+    let flags = args.to_table();
+    if !args.resume {
+        let file = args.config.as_deref().map(read_table).transpose()?;
+        return SearchConfig::complete(flags, file);
+    }
+    let path = match &args.run {
+        Some(path) => path.clone(),
+        None => default_folder(&SearchConfig::complete(flags.clone(), None)?),
+    };
+    let stored = RunFolder::open(&path, args.resume)?.file(CONFIG);
+    let then = SearchConfig::read(&stored)?;
+    let now = SearchConfig::complete(flags, Some(read_table(&stored)?))?;
+    // More time may be given to a run; everything else is what it is.
+    let same = SearchConfig { deadline: then.deadline.clone(), ..now.clone() } == then;
+    if !same {
+        let message = format!(
+            "--resume continues the run with the configuration in {}; only --deadline may change",
+            stored.display()
+        );
+        return Err(exit::usage(message));
+    }
+    Ok(now)
+}
+
+/// `runs/TARGET-DATA-SEED`.
+fn default_folder(config: &SearchConfig) -> PathBuf {
+    let word = |text: &str| {
+        let last = text.trim_end_matches('/').rsplit('/').next().unwrap_or(text);
+        last.chars().map(|it| if it.is_ascii_alphanumeric() { it } else { '-' }).collect::<String>()
+    };
+    PathBuf::from("runs").join(format!("{}-{}-{}", word(&config.target), word(&config.data), config.seed))
+}
+
+/// Everything that a search needs, opened and checked.
+pub struct Plan {
+    /// The configuration.
+    pub config: SearchConfig,
+    /// The images.
+    pub images: Images,
+    /// The kind of board.
+    pub target: Target,
+    /// What must hold.
+    pub budget: Budget,
+    /// What is searched.
+    pub space: CellSpace,
+    /// Size of the networks trained while searching.
+    pub proxy: Scale,
+    /// Size of the network that is deployed.
+    pub deployed: Scale,
+}
+
+/// How a search ends when nothing went wrong.
+enum Found {
+    Network(Box<Receipt>),
+    Nothing(String),
+}
+
+/// The device, lent to the pricer and to acceptance.
+#[derive(Clone)]
+struct Board(Rc<RefCell<OnDevice>>);
+
+impl Meter for Board {
+    fn measure(&mut self, graph: &Graph) -> Result<Measurement, MeterError> {
+        self.0.borrow_mut().measure(graph)
+    }
+}
+
+impl Plan {
+    /// Opens the target and sizes the networks.
+    pub fn new(config: SearchConfig, images: Images) -> Result<Self> {
+        let target = Target::find(&config.target)?;
+        let budget = config.budget()?;
+        let (proxy, deployed) = config.scales(&images.source);
+        config.compute()?;
+        Ok(Self { config, images, target, budget, space: CellSpace::default(), proxy, deployed })
+    }
+
+    /// Graph of a cell at the deployed size.
+    pub fn network(&self, cell: &Cell) -> Result<Graph> {
+        Ok(self.space.build(cell, &self.deployed).map_err(search::Error::from)?)
+    }
+
+    /// Refuses a bound that even the cheapest network of the space does not meet.
+    fn refuse_the_impossible(&self) -> Result<()> {
+        let model = CostModel::new(self.target.clone());
+        let mut cheapest = Vec::new();
+        for cell in self.space.cheapest() {
+            cheapest.push(model.price(&self.network(&cell)?));
+        }
+        for bound in self.budget.bounds.iter().filter(|bound| bound.hard) {
+            let Some(max) = bound.max else { continue };
+            let figures = cheapest.iter().filter_map(|cost| cost.get(bound.metric));
+            // A device may prove an estimate too high; without one the estimate decides.
+            let measurable = matches!(bound.metric, Metric::Latency | Metric::Memory) && self.config.device.is_some();
+            let least = figures.min_by(|a, b| a.high.total_cmp(&b.high));
+            let Some(least) = least else { continue };
+            if max < if measurable { least.low } else { least.high } {
+                let metric = bound.metric;
+                return Err(exit::usage(format!(
+                    "--max-{} {} cannot be met: the smallest network of the space needs {} at {} layers and {} channels; \
+                     allow more, or make the deployed network smaller with [deployed] in --config",
+                    metric.name(),
+                    metric.format(max),
+                    least.describe(metric),
+                    self.deployed.layers,
+                    self.deployed.channels,
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Images that the final training goes through.
+    fn final_images(&self) -> u64 {
+        (self.config.training.epochs * self.images.set.train.len()) as u64
+    }
+
+    fn run(&self, folder: &RunFolder) -> Result<Found> {
+        let board = self.board(folder)?;
+        if !folder.has(ARCHITECTURE)
+            && let Err(why) = self.search(folder, board.as_ref())?
+        {
+            return Ok(Found::Nothing(why));
+        }
+        train::train(folder, &self.config, &self.images)?;
+        export::export(folder, &self.config, &self.images)?;
+        let device = match &self.config.device {
+            Some(name) => Some(on_device::open(name, &self.target.name)?),
+            None => None,
+        };
+        let receipt = measure::settle(folder, &self.config, &self.images, device)?;
+        report::write(folder, &self.config)?;
+        Ok(Found::Network(Box::new(receipt)))
+    }
+
+    fn board(&self, folder: &RunFolder) -> Result<Option<Board>> {
+        let Some(name) = &self.config.device else { return Ok(None) };
+        let device = on_device::open(name, &self.target.name)?;
+        let allow = Allow { noisy: self.config.allow_noisy, governor: self.config.allow_noisy };
+        Ok(Some(Board(Rc::new(RefCell::new(OnDevice::new(device, folder.clone(), allow)?)))))
+    }
+
+    /// A pricer that knows what the run has measured so far.
+    fn pricer(&self, folder: &RunFolder, board: Option<&Board>) -> Result<Pricer> {
+        let meter = board.cloned().map(|board| Box::new(board) as Box<dyn Meter>);
+        let model = CostModel::new(self.target.clone());
+        let mut pricer = Pricer::new(model, self.budget.clone(), meter, self.final_images());
+        for line in folder.read_lines::<Measured>(MEASUREMENTS)? {
+            if line.what != What::Shipped {
+                pricer.learn(line.network, line.features, &line.measurement);
+            }
+        }
+        Ok(pricer)
+    }
+
+    /// The search stage: the strategy, then the baseline with the same effort. The inner error is
+    /// the answer to "why is nothing feasible?".
+    fn search(&self, folder: &RunFolder, board: Option<&Board>) -> Result<Result<(), String>> {
+        let deadline = self.config.deadline()?;
+        // What remains is for the baseline and the final training.
+        let screen = Screen::new(self.budget.clone(), deadline.map(|it| it.mul_f64(0.4)));
+        let mut study = Study::open(&folder.path, self.budget.clone(), Box::new(screen))?;
+        let (ranked, pricer) = match self.config.strategy {
+            StrategyName::BEnas => self.benas(self.pricer(folder, board)?, &mut study)?,
+            StrategyName::RandomWs => self.random_ws(self.pricer(folder, board)?, &mut study)?,
+        };
+        let chosen = match self.accept(folder, ranked, board)? {
+            Ok(chosen) => chosen,
+            Err(refused) if refused.is_empty() => {
+                let costs: Vec<&Cost> = study.trials().iter().map(|trial| &trial.cost).collect();
+                return Ok(Err(explain(&self.budget, &costs)));
+            }
+            Err(refused) => {
+                let why = explain(&self.budget, &refused.iter().collect::<Vec<_>>());
+                return Ok(Err(format!("Candidates that looked feasible did not stand the whole measurement.\n{why}")));
+            }
+        };
+        let (baseline, pricer) = match self.config.strategy {
+            StrategyName::RandomWs => (None, pricer),
+            StrategyName::BEnas => {
+                study.watch(Box::new(Screen::new(self.budget.clone(), deadline.map(|it| it.mul_f64(0.2)))));
+                let (ranked, pricer) = self.random_ws(pricer, &mut study)?;
+                (Some(baseline(ranked.into_iter().next())), pricer)
+            }
+        };
+        let graph = self.network(&chosen.arch)?;
+        let architecture = Architecture {
+            strategy: strategy_name(self.config.strategy).to_owned(),
+            cell: chosen.arch,
+            proxy: self.proxy,
+            deployed: self.deployed,
+            shared_accuracy: chosen.accuracy,
+            cost: chosen.cost,
+            epochs: self.epochs(&pricer, &graph, deadline.map(|it| it.mul_f64(0.4))),
+            baseline,
+        };
+        folder.write_json(ARCHITECTURE, &architecture)?;
+        folder.log("found", serde_json::json!({ "cell": architecture.cell }));
+        Ok(Ok(()))
+    }
+
+    fn benas(&self, pricer: Pricer, study: &mut Study) -> Result<(Vec<Chosen<Cell>>, Pricer)> {
+        let heads = Heads {
+            counts: self.space.blocks.end() - self.space.blocks.start() + 1,
+            ops: CellOp::ALL.len(),
+            given: 2,
+        };
+        let config = &self.config;
+        let mut strategy = Benas::new(config.b_enas.clone(), heads, self.proxy, self.deployed, config.seed);
+        self.with_shared_weights(pricer, study, &mut strategy)
+    }
+
+    fn random_ws(&self, pricer: Pricer, study: &mut Study) -> Result<(Vec<Chosen<Cell>>, Pricer)> {
+        let b_enas = &self.config.b_enas;
+        let settings = random_ws::Settings {
+            epochs: b_enas.epochs,
+            scored: b_enas.epochs * b_enas.controller_steps * b_enas.cells_per_gradient,
+            finalists: b_enas.candidates,
+            proposals: b_enas.proposals,
+        };
+        let mut strategy = RandomWs::new(settings, self.proxy, self.deployed, self.config.seed);
+        self.with_shared_weights(pricer, study, &mut strategy)
+    }
+
+    fn with_shared_weights(
+        &self,
+        pricer: Pricer,
+        study: &mut Study,
+        strategy: &mut dyn for<'a> Strategy<CellSpace, dyn SharedWeights + 'a>,
+    ) -> Result<(Vec<Chosen<Cell>>, Pricer)> {
+        let config = &self.config;
+        let set = self.images.set.clone();
+        let mut supernet = Supernet::new(set, config.search_recipe.clone(), config.compute()?, config.seed, pricer);
+        let ranked = strategy.search(&self.space, &mut supernet, study)?;
+        Ok((ranked, supernet.into_pricer()))
+    }
+
+    /// The best candidate that stands the whole protocol on the device, where there is one. The
+    /// inner error is the cost of those that did not.
+    fn accept(
+        &self,
+        folder: &RunFolder,
+        ranked: Vec<Chosen<Cell>>,
+        board: Option<&Board>,
+    ) -> Result<Result<Chosen<Cell>, Vec<Cost>>> {
+        let mut refused = Vec::new();
+        for mut candidate in ranked {
+            if let Some(board) = board {
+                let measurement = board.0.borrow_mut().accept(&self.network(&candidate.arch)?)?;
+                if let Some(latency) = measurement.figure(self.target.percentile) {
+                    candidate.cost.set(Metric::Latency, latency);
+                }
+                if let Some(memory) = memory(&measurement) {
+                    candidate.cost.set(Metric::Memory, memory);
+                }
+            }
+            if self.budget.admits(&candidate.cost) {
+                return Ok(Ok(candidate));
+            }
+            folder.log("not accepted", serde_json::json!({ "cell": candidate.arch, "cost": candidate.cost }));
+            refused.push(candidate.cost);
+        }
+        Ok(Err(refused))
+    }
+
+    /// Epochs of the final training that fit into `time`, at the pace of the search's steps.
+    fn epochs(&self, pricer: &Pricer, graph: &Graph, time: Option<Duration>) -> usize {
+        let asked = self.config.training.epochs;
+        let needed = pricer.estimate(graph).get(Metric::TrainTime).map(|it| it.value);
+        let (Some(time), Some(needed)) = (time, needed) else { return asked };
+        let share = (time.as_secs_f64() / needed).min(1.0);
+        ((asked as f64 * share).floor() as usize).clamp(1, asked)
+    }
+}
+
+/// A strategy's name in files.
+fn strategy_name(strategy: StrategyName) -> &'static str {
+    match strategy {
+        StrategyName::BEnas => benas::NAME,
+        StrategyName::RandomWs => random_ws::NAME,
+    }
+}
+
+fn baseline(found: Option<Chosen<Cell>>) -> Baseline {
+    let (accuracy, cost) = (found.as_ref().map(|it| it.accuracy), found.as_ref().map(|it| it.cost.clone()));
+    Baseline {
+        strategy: random_ws::NAME.to_owned(),
+        cell: found.map(|it| it.arch),
+        shared_accuracy: accuracy,
+        cost,
+    }
+}
+
+/// Why nothing was feasible: the bounds that no network met, and how near the nearest came.
+pub fn explain(budget: &Budget, costs: &[&Cost]) -> String {
+    let mut lines = vec![format!("None of {} networks met the budget.", costs.len())];
+    let mut all_met_somewhere = true;
+    for bound in budget.bounds.iter().filter(|bound| bound.hard) {
+        let judged = |cost: &Cost| bound.judge(cost.get(bound.metric));
+        let n_met = costs.iter().filter(|cost| judged(cost) == Judgement::Met).count();
+        all_met_somewhere &= 0 < n_met;
+        let (metric, name) = (bound.metric, bound.metric.name());
+        let wanted = match (bound.min, bound.max) {
+            (_, Some(max)) => format!("{name} at most {}", metric.format(max)),
+            (Some(min), None) => format!("{name} at least {}", metric.format(min)),
+            (None, None) => continue,
+        };
+        let figures = costs.iter().filter_map(|cost| cost.get(metric));
+        let nearest = figures.min_by(|a, b| bound.excess(a.high).total_cmp(&bound.excess(b.high)));
+        match nearest {
+            Some(nearest) if n_met == 0 => {
+                lines.push(format!("  {wanted}: never met; the nearest was {}", nearest.describe(metric)));
+            }
+            Some(_) => lines.push(format!("  {wanted}: met by {n_met}")),
+            None => lines.push(format!("  {wanted}: never known")),
+        }
+    }
+    if all_met_somewhere {
+        lines.push("Each bound was met by some network, but never all by one: relax any of them.".to_owned());
+    } else {
+        lines.push("Relax the bounds that were never met, or deploy fewer layers or channels.".to_owned());
+    }
+    lines.join("\n")
+}
+
+/// A random cell of the plan, for probes.
+pub fn random_cell(plan: &Plan, step: u64) -> Cell {
+    plan.space.sample(&mut Uniform::new(plan.config.seed, "probe", step))
+}

@@ -1,0 +1,103 @@
+//! `pipeline train`: from `architecture.json` to `weights.safetensors` and `training.json`.
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use graph::{Graph, weights::Weights};
+use search::{
+    space::{SearchSpace, cell::{Cell, CellSpace}},
+    train::{Recipe, fit::{Fit, n_right}},
+};
+
+use super::Images;
+use crate::{
+    cli::StageArgs,
+    config::{BaselineChoice, SearchConfig},
+    exit::Exit,
+    receipt::{Architecture, Score, Trained, Training},
+    run_folder::{ARCHITECTURE, CONFIG, RunFolder, TRAINING, WEIGHTS},
+    terminal::{self, TrainingScreen},
+};
+
+/// The command.
+pub fn run(args: &StageArgs) -> Result<Exit> {
+    let folder = RunFolder::existing(&args.run)?;
+    let config = SearchConfig::read(&folder.file(CONFIG))?;
+    let training = train(&folder, &config, &Images::open(&config)?)?;
+    if args.json {
+        terminal::print(&serde_json::to_string(&training)?);
+    } else {
+        terminal::print(&format!("test accuracy {}", training.chosen.test));
+        terminal::print(&format!("next: pipeline export --run {}", args.run.display()));
+    }
+    Ok(Exit::Ok)
+}
+
+/// Trains the chosen network, and the baseline's where that is asked for; what was trained before
+/// is not trained again.
+pub fn train(folder: &RunFolder, config: &SearchConfig, images: &Images) -> Result<Training> {
+    if folder.has(TRAINING) && folder.has(WEIGHTS) {
+        return folder.read_json(TRAINING);
+    }
+    let architecture: Architecture = folder.read_json(ARCHITECTURE)?;
+    let (weights, chosen) = fit(folder, config, images, &architecture, &architecture.cell, "final")?;
+    let rival = architecture.baseline.as_ref().and_then(|it| it.cell.as_ref());
+    let baseline = match rival {
+        Some(cell) if *cell == architecture.cell => Some(chosen.clone()),
+        Some(cell) if config.baseline == BaselineChoice::Trained => {
+            Some(fit(folder, config, images, &architecture, cell, "baseline")?.1)
+        }
+        Some(_) | None => None,
+    };
+    folder.write(WEIGHTS, &weights.to_safetensors()?)?;
+    let training = Training { chosen, baseline };
+    folder.write_json(TRAINING, &training)?;
+    Ok(training)
+}
+
+fn fit(
+    folder: &RunFolder,
+    config: &SearchConfig,
+    images: &Images,
+    architecture: &Architecture,
+    cell: &Cell,
+    name: &str,
+) -> Result<(Weights, Trained)> {
+    let graph: Graph = CellSpace::default().build(cell, &architecture.deployed).map_err(search::Error::from)?;
+    let fit = Fit {
+        set: images.set.clone(),
+        recipe: shortened(&config.training, architecture.epochs),
+        compute: config.compute()?,
+        seed: config.seed,
+        checkpoint: Some(folder.file("checkpoints").join(format!("{name}.safetensors"))),
+    };
+    let mut screen = TrainingScreen::new(&format!("training the {name} network"));
+    let fitted = fit.run(&graph, &mut |done, total, curve| screen.look(done, total, curve))?;
+    drop(screen);
+    let n_validation = images.set.validation.len();
+    let validation = fitted.curve.iter().map(|it| it.validation).fold(0.0, f64::max);
+    let right = (validation * n_validation as f64).round() as usize;
+    // The test part is opened here and by `verify`, and nowhere else.
+    let test = Arc::new(images.source.test()?);
+    let right_of_test = n_right(&graph, &fitted.weights, &test, &images.set.normalisation, config.compute()?)?;
+    let trained = Trained {
+        curve: fitted.curve,
+        best: fitted.best,
+        validation: Score { right, of: n_validation },
+        test: Score { right: right_of_test, of: test.len() },
+        seconds: fitted.trained.as_secs_f64(),
+    };
+    folder.log("trained", serde_json::json!({ "network": name, "test": trained.test }));
+    Ok((fitted.weights, trained))
+}
+
+/// The recipe with fewer epochs: its learning rate still falls to the end.
+fn shortened(recipe: &Recipe, epochs: usize) -> Recipe {
+    let mut recipe = recipe.clone();
+    if epochs < recipe.epochs {
+        recipe.schedule.period *= epochs as f64 / recipe.epochs as f64;
+        recipe.schedule.warmup *= epochs as f64 / recipe.epochs as f64;
+        recipe.epochs = epochs;
+    }
+    recipe
+}

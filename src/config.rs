@@ -1,0 +1,469 @@
+//! What a run does: every setting, from the flags, a file, the target and the preset, in that order
+//! of precedence.
+//!
+//! The four are laid over each other as TOML tables, so a flag and a key of the file are the same
+//! thing, and a mistake in either is told by its name. The complete table is the first file of a
+//! run; a run from that file is the same run.
+
+use std::{path::Path, time::Duration};
+
+use anyhow::{Context, Result};
+use data::{Part, Source};
+use search::{
+    policy::ControllerSettings,
+    space::Scale,
+    strategy::benas,
+    train::{Compute, Recipe, Schedule},
+};
+use serde::{Deserialize, Serialize};
+use targets::{Bound, Budget, Metric, Target};
+
+use crate::exit::usage;
+
+/// A complete configuration.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct SearchConfig {
+    /// Name of the target, or path of a target file.
+    pub target: String,
+    /// Name or folder of the data set.
+    pub data: String,
+    /// Size that images in class folders are brought to, such as `32x32`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image_size: Option<String>,
+    /// Share of the training images that choices are made by, in `(0, 1)`.
+    pub validation: f64,
+    /// Strategy.
+    pub strategy: StrategyName,
+    /// Keys everything that is drawn.
+    pub seed: u64,
+    /// What the settings below were before anything else was laid over them.
+    pub preset: Preset,
+    /// Where to train.
+    pub compute: ComputeChoice,
+    /// `local`, `recorded:FILE`, or absent: nothing is measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
+    /// Uses measurements that noise makes invalid, and says so beside them.
+    pub allow_noisy: bool,
+    /// Active time after which the search answers with what it has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<String>,
+    /// What is done for the baseline.
+    pub baseline: BaselineChoice,
+    /// Hard upper bounds, with units.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_latency: Option<String>,
+    /// See `max_latency`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_memory: Option<String>,
+    /// See `max_latency`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_flash: Option<String>,
+    /// See `max_latency`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_params: Option<String>,
+    /// See `max_latency`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_macs: Option<String>,
+    /// See `max_latency`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_activations: Option<String>,
+    /// See `max_latency`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_train_time: Option<String>,
+    /// Hard lower bounds, each `METRIC=BOUND`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub min: Vec<String>,
+    /// Soft upper bounds, each `METRIC=BOUND`: they shape the reward and rule nothing out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub soft: Vec<String>,
+    /// Size of the networks trained while searching.
+    pub proxy: Size,
+    /// Size of the network that is deployed.
+    pub deployed: Size,
+    /// B-ENAS.
+    pub b_enas: benas::Settings,
+    /// How shared weights are trained; its epochs are those of the strategy.
+    pub search_recipe: Recipe,
+    /// How the final network is trained.
+    pub training: Recipe,
+    /// What the run was made with; written by the program.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub made_with: Option<MadeWith>,
+}
+
+/// Cells stacked and channels of the first of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Size {
+    /// `N`: cells, the two reductions not counted.
+    pub layers: usize,
+    /// `F`: channels before the first reduction.
+    pub channels: usize,
+}
+
+/// Versions and data of a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct MadeWith {
+    /// This program.
+    pub pipeline: String,
+    /// SHA-256 over the training part.
+    pub data_sha256: String,
+}
+
+/// Strategies of the command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum StrategyName {
+    /// Budgeted efficient neural architecture search: an LSTM controller over shared weights.
+    BEnas,
+    /// Random search with weight sharing.
+    RandomWs,
+}
+
+/// Sizes of an undertaking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Preset {
+    /// A few minutes on two cores: shows the whole way, not what it can reach.
+    Demo,
+    /// About an hour on two cores.
+    Small,
+    /// The schedule of the B-ENAS paper: days on a processor, for a GPU.
+    Paper,
+}
+
+/// Where to train.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum ComputeChoice {
+    /// The processor.
+    Cpu,
+    /// The first NVIDIA GPU; an error where there is none.
+    Cuda,
+    /// A GPU where there is one, else the processor.
+    Auto,
+}
+
+/// What is done for the baseline, random search with weight sharing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum BaselineChoice {
+    /// Searched with the same effort, and its network trained by the same recipe.
+    Trained,
+    /// Searched with the same effort.
+    Searched,
+}
+
+impl Preset {
+    /// The settings of this preset.
+    fn settings(self) -> SearchConfig {
+        let cosine = |max: f64, epochs: usize, warmup: f64| Schedule {
+            max,
+            min: 0.001,
+            period: epochs as f64,
+            growth: 2.0,
+            warmup,
+        };
+        let sgdr = Schedule { max: 0.05, min: 0.001, period: 10.0, growth: 2.0, warmup: 0.0 };
+        // Batch 160, Nesterov momentum, L2 of 1e-4 and clipping at 5 are ENAS's script; the paper's
+        // own table of them is lost. Reconstruction.
+        let recipe = |epochs: usize, batch: usize, schedule: Schedule| Recipe {
+            epochs,
+            batch,
+            schedule,
+            momentum: 0.9,
+            weight_decay: 1e-4,
+            clip: 5.0,
+            dropout_keep: 1.0,
+            label_smoothing: 0.0,
+        };
+        // A search of few epochs makes few controller updates, so each must count for more.
+        let hasty = ControllerSettings { lr: 0.01, baseline_decay: 0.9, ..ControllerSettings::default() };
+        let b_enas = benas::Settings::default();
+        let base = SearchConfig {
+            target: "host".to_owned(),
+            data: "fashion-tiny".to_owned(),
+            image_size: None,
+            validation: 0.2,
+            strategy: StrategyName::BEnas,
+            seed: 0,
+            preset: self,
+            compute: ComputeChoice::Auto,
+            device: None,
+            allow_noisy: false,
+            deadline: None,
+            baseline: BaselineChoice::Trained,
+            max_latency: None,
+            max_memory: None,
+            max_flash: None,
+            max_params: None,
+            max_macs: None,
+            max_activations: None,
+            max_train_time: None,
+            min: Vec::new(),
+            soft: Vec::new(),
+            proxy: Size { layers: 3, channels: 20 },
+            deployed: Size { layers: 11, channels: 36 },
+            b_enas: b_enas.clone(),
+            search_recipe: recipe(b_enas.epochs, 160, sgdr),
+            training: recipe(150, 160, sgdr),
+            made_with: None,
+        };
+        match self {
+            Self::Demo => SearchConfig {
+                baseline: BaselineChoice::Searched,
+                proxy: Size { layers: 3, channels: 4 },
+                deployed: Size { layers: 11, channels: 6 },
+                b_enas: benas::Settings {
+                    epochs: 4,
+                    controller_steps: 12,
+                    cells_per_gradient: 3,
+                    controller: hasty,
+                    ..b_enas
+                },
+                search_recipe: recipe(4, 50, cosine(0.05, 4, 0.5)),
+                training: recipe(6, 32, cosine(0.08, 6, 0.5)),
+                ..base
+            },
+            Self::Small => SearchConfig {
+                proxy: Size { layers: 3, channels: 8 },
+                deployed: Size { layers: 11, channels: 12 },
+                b_enas: benas::Settings {
+                    epochs: 15,
+                    controller_steps: 20,
+                    cells_per_gradient: 5,
+                    controller: hasty,
+                    ..b_enas
+                },
+                search_recipe: recipe(15, 100, cosine(0.05, 15, 1.0)),
+                training: recipe(20, 64, cosine(0.1, 20, 1.0)),
+                ..base
+            },
+            // ENAS keeps 0.9 of the features before the classifier. Reconstruction.
+            Self::Paper => SearchConfig {
+                validation: 0.1,
+                search_recipe: Recipe { dropout_keep: 0.9, ..base.search_recipe.clone() },
+                training: Recipe { dropout_keep: 0.9, ..base.training.clone() },
+                ..base
+            },
+        }
+    }
+}
+
+impl SearchConfig {
+    /// Lays `flags` over `file` over the target's bounds over the preset.
+    ///
+    /// # Errors
+    /// A key is unknown, a value has the wrong form, or the target is unknown.
+    pub fn complete(flags: toml::Table, file: Option<toml::Table>) -> Result<Self> {
+        let file = file.unwrap_or_default();
+        let asked = |key: &str| flags.get(key).or_else(|| file.get(key)).cloned();
+        let preset: Preset = match asked("preset") {
+            Some(value) => value.try_into().map_err(|error| usage(format!("preset: {error}")))?,
+            None => Preset::Small,
+        };
+        let mut table = toml::Table::try_from(preset.settings()).context("a preset is a table")?;
+        if let Some(name) = asked("target").as_ref().and_then(toml::Value::as_str) {
+            for bound in Target::find(name)?.budget.bounds {
+                if let (Some(max), true) = (bound.metric.max_key(), bound.hard)
+                    && let Some(value) = bound.max
+                {
+                    table.insert(max.to_owned(), exact(bound.metric, value).into());
+                }
+            }
+        }
+        overlay(&mut table, file);
+        overlay(&mut table, flags);
+        let config: Self = table.try_into().map_err(|error: toml::de::Error| usage(error.message().to_owned()))?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<()> {
+        self.budget()?;
+        self.deadline()?;
+        self.image_size()?;
+        let positive = [
+            ("proxy.layers", self.proxy.layers),
+            ("proxy.channels", self.proxy.channels),
+            ("deployed.layers", self.deployed.layers),
+            ("deployed.channels", self.deployed.channels),
+            ("search-recipe.batch", self.search_recipe.batch),
+            ("training.batch", self.training.batch),
+            ("training.epochs", self.training.epochs),
+            ("b-enas.cells_per_gradient", self.b_enas.cells_per_gradient),
+            ("b-enas.candidates", self.b_enas.candidates),
+        ];
+        if let Some((key, _)) = positive.into_iter().find(|&(_, value)| value == 0) {
+            return Err(usage(format!("{key} is 0; it must be at least 1")));
+        }
+        if !(0.0 < self.validation && self.validation < 1.0) {
+            return Err(usage(format!("validation is {}; it is a share between 0 and 1", self.validation)));
+        }
+        Ok(())
+    }
+
+    /// Every bound, hard and soft.
+    pub fn budget(&self) -> Result<Budget> {
+        let mut bounds = Vec::new();
+        let hard = [
+            (Metric::Latency, &self.max_latency),
+            (Metric::Memory, &self.max_memory),
+            (Metric::Flash, &self.max_flash),
+            (Metric::Params, &self.max_params),
+            (Metric::Macs, &self.max_macs),
+            (Metric::Activations, &self.max_activations),
+            (Metric::TrainTime, &self.max_train_time),
+        ];
+        for (metric, text) in hard {
+            if let Some(text) = text {
+                let flag = format!("--max-{}", metric.name());
+                let max = Some(metric.parse(text).map_err(|error| usage(format!("{flag} {text}: {error}")))?);
+                bounds.push(Bound { metric, min: None, max, hard: true });
+            }
+        }
+        for text in &self.min {
+            let (metric, value) = bound("--min", text)?;
+            bounds.push(Bound { metric, min: Some(value), max: None, hard: true });
+        }
+        for text in &self.soft {
+            let (metric, value) = bound("--soft", text)?;
+            bounds.push(Bound { metric, min: None, max: Some(value), hard: false });
+        }
+        Ok(Budget { bounds })
+    }
+
+    /// The deadline, if there is one.
+    pub fn deadline(&self) -> Result<Option<Duration>> {
+        let parse = |text: &String| {
+            let seconds = Metric::TrainTime.parse(text).map_err(|error| usage(format!("--deadline {text}: {error}")))?;
+            Ok(Duration::from_secs_f64(seconds))
+        };
+        self.deadline.as_ref().map(parse).transpose()
+    }
+
+    /// Height and width that images in class folders get, in pixels.
+    pub fn image_size(&self) -> Result<Option<[usize; 2]>> {
+        let parse = |text: &String| {
+            let wrong = || usage(format!("--image-size {text}: write height x width in pixels, such as 32x32"));
+            let (height, width) = text.split_once('x').ok_or_else(wrong)?;
+            let side = |text: &str| text.parse().ok().filter(|side| (4..=1024).contains(side)).ok_or_else(wrong);
+            Ok([side(height)?, side(width)?])
+        };
+        self.image_size.as_ref().map(parse).transpose()
+    }
+
+    /// The machine to train on.
+    pub fn compute(&self) -> Result<Compute> {
+        match self.compute {
+            ComputeChoice::Cpu => Ok(Compute::Cpu),
+            ComputeChoice::Auto if Compute::cuda_devices() == 0 => Ok(Compute::Cpu),
+            ComputeChoice::Auto => Ok(Compute::Cuda),
+            ComputeChoice::Cuda if 0 < Compute::cuda_devices() => Ok(Compute::Cuda),
+            ComputeChoice::Cuda if Compute::has_cuda() => Err(usage(
+                "--compute cuda: no NVIDIA GPU was found here; is the driver loaded? `pipeline doctor` tells more",
+            )),
+            ComputeChoice::Cuda => Err(usage(
+                "--compute cuda: this build has no CUDA; build with `cargo build --release --features cuda`",
+            )),
+        }
+    }
+
+    /// Network sizes for this data: while searching, and deployed.
+    pub fn scales(&self, source: &Source) -> (Scale, Scale) {
+        let scale = |size: Size| Scale {
+            layers: size.layers,
+            channels: size.channels,
+            input: source.shape,
+            classes: source.classes.len(),
+        };
+        (scale(self.proxy), scale(self.deployed))
+    }
+
+    /// Writes down what the run is made with, or says that the file was made with other data.
+    pub fn seal(&mut self, part: &Part) -> Result<()> {
+        let now = MadeWith { pipeline: env!("CARGO_PKG_VERSION").to_owned(), data_sha256: part.sha256() };
+        if let Some(then) = &self.made_with
+            && then.data_sha256 != now.data_sha256
+        {
+            return Err(usage(format!(
+                "the data in {} is not what this configuration was made with (sha256 {} then, {} now); \
+                 point --data at that data, or remove the table [made-with]",
+                self.data, then.data_sha256, now.data_sha256
+            )));
+        }
+        self.made_with = Some(now);
+        Ok(())
+    }
+
+    /// The file's text.
+    pub fn to_toml(&self) -> Result<String> {
+        let text = toml::to_string_pretty(self).context("a configuration has a TOML form")?;
+        Ok(format!("# Everything this run depends on. Repeat it: pipeline search --config config.toml --run ANOTHER\n\n{text}"))
+    }
+
+    /// Reads a file that [`SearchConfig::to_toml`] wrote.
+    pub fn read(path: &Path) -> Result<Self> {
+        Self::complete(toml::Table::new(), Some(read_table(path)?))
+    }
+}
+
+/// The table in a file.
+pub fn read_table(path: &Path) -> Result<toml::Table> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    text.parse::<toml::Table>().map_err(|error| usage(format!("{}: {error}", path.display())))
+}
+
+/// `METRIC=BOUND`.
+fn bound(flag: &str, text: &str) -> Result<(Metric, f64)> {
+    let names = || Metric::ALL.map(Metric::name).join(", ");
+    let wrong = || usage(format!("{flag} {text}: write METRIC=BOUND, such as latency=15ms; metrics are {}", names()));
+    let (name, value) = text.split_once('=').ok_or_else(wrong)?;
+    let metric = Metric::from_name(name.trim()).ok_or_else(wrong)?;
+    let value = metric.parse(value.trim()).map_err(|error| usage(format!("{flag} {text}: {error}")))?;
+    Ok((metric, value))
+}
+
+/// Lays `upper` over `lower`: tables are merged, everything else replaced.
+fn overlay(lower: &mut toml::Table, upper: toml::Table) {
+    for (key, value) in upper {
+        match (lower.get_mut(&key), value) {
+            (Some(toml::Value::Table(below)), toml::Value::Table(above)) => overlay(below, above),
+            (_, value) => {
+                lower.insert(key, value);
+            }
+        }
+    }
+}
+
+/// A value with its unit, so that it reads back as the same number.
+fn exact(metric: Metric, value: f64) -> String {
+    match metric {
+        Metric::Latency | Metric::TrainTime => format!("{value}s"),
+        Metric::Activations | Metric::Memory | Metric::Flash => format!("{value}B"),
+        Metric::Params | Metric::Macs | Metric::Intensity => format!("{value}"),
+    }
+}
+
+/// A metric's key in the configuration.
+trait MaxKey {
+    fn max_key(self) -> Option<&'static str>;
+}
+
+impl MaxKey for Metric {
+    fn max_key(self) -> Option<&'static str> {
+        match self {
+            Self::Latency => Some("max-latency"),
+            Self::Memory => Some("max-memory"),
+            Self::Flash => Some("max-flash"),
+            Self::Params => Some("max-params"),
+            Self::Macs => Some("max-macs"),
+            Self::Activations => Some("max-activations"),
+            Self::TrainTime => Some("max-train-time"),
+            Self::Intensity => None,
+        }
+    }
+}

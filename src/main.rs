@@ -1,0 +1,59 @@
+//! The `pipeline` command: from a folder of images and a board to a network that provably runs there.
+
+mod cli;
+mod commands;
+mod config;
+mod exit;
+mod on_device;
+mod receipt;
+mod report;
+mod run_folder;
+mod terminal;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::{
+    cli::{Cli, Command},
+    exit::Exit,
+};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = std::panic::catch_unwind(|| run(cli));
+    ExitCode::from(match done {
+        Ok(Ok(code)) => code,
+        Ok(Err(error)) => {
+            let exit = Exit::of(&error);
+            terminal::say(&format!("error: {error:#}"));
+            exit as u8
+        }
+        // The panic's own message was printed already.
+        Err(_) => {
+            terminal::say("error: this is a mistake of the program, not yours; please report the lines above");
+            Exit::Internal as u8
+        }
+    })
+}
+
+fn run(cli: Cli) -> anyhow::Result<u8> {
+    if let Command::Agent { request } = &cli.command {
+        return Ok(runtime::worker::serve(request));
+    }
+    terminal::notice_interrupts();
+    let exit = match cli.command {
+        Command::Search(args) => commands::search::run(&args),
+        Command::Train(args) => commands::train::run(&args),
+        Command::Export(args) => commands::export::run(&args),
+        Command::Measure(args) => commands::measure::run(&args),
+        Command::Verify(args) => commands::verify::run(&args),
+        Command::Report(args) => commands::report::run(&args),
+        Command::Inspect(args) => commands::inspect::run(&args),
+        Command::Targets(args) => commands::targets::run(&args),
+        Command::Data(args) => commands::data::run(&args),
+        Command::Doctor(args) => commands::doctor::run(&args),
+        Command::Agent { .. } => unreachable!("answered above"),
+    };
+    Ok(exit? as u8)
+}

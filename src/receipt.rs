@@ -1,0 +1,223 @@
+//! What a finished run says of itself: `receipt.json`, and the other small files of a run folder.
+
+use std::collections::BTreeMap;
+
+use search::{
+    space::{Scale, cell::Cell},
+    train::fit::Epoch,
+};
+use serde::{Deserialize, Serialize};
+use targets::{Bound, Cost, Judgement, measurement::Measurement};
+
+/// `architecture.json`: the outcome of the search stage.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Architecture {
+    /// Strategy that found it.
+    pub strategy: String,
+    /// The chosen cell.
+    pub cell: Cell,
+    /// Size of the network that was trained while searching.
+    pub proxy: Scale,
+    /// Size of the network that is deployed.
+    pub deployed: Scale,
+    /// Accuracy on the validation part with shared weights, in `[0, 1]`: for choosing, not for quoting.
+    pub shared_accuracy: f64,
+    /// Cost of the deployed network as known when it was chosen.
+    pub cost: Cost,
+    /// Epochs of the final training: those of the configuration, or fewer to keep the deadline.
+    pub epochs: usize,
+    /// What random search with weight sharing found with the same effort.
+    pub baseline: Option<Baseline>,
+}
+
+/// The row that the search is compared with.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Baseline {
+    /// Strategy.
+    pub strategy: String,
+    /// Its cell; absent when it found none within the budget.
+    pub cell: Option<Cell>,
+    /// Accuracy on the validation part with its own shared weights, in `[0, 1]`.
+    pub shared_accuracy: Option<f64>,
+    /// Cost of its deployed network.
+    pub cost: Option<Cost>,
+}
+
+/// `training.json`: the outcome of the training stage.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Training {
+    /// The chosen network.
+    pub chosen: Trained,
+    /// The baseline's network, trained by the same recipe; absent when it was not trained.
+    pub baseline: Option<Trained>,
+}
+
+/// One network trained to the end.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Trained {
+    /// Every epoch.
+    pub curve: Vec<Epoch>,
+    /// Epoch whose weights were kept, from 1.
+    pub best: usize,
+    /// Accuracy of the kept weights on the validation part.
+    pub validation: Score,
+    /// Accuracy of the kept weights on the test part.
+    pub test: Score,
+    /// Wall-clock time of the optimizer steps, in seconds.
+    pub seconds: f64,
+}
+
+/// An accuracy as a count of images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Score {
+    /// Images classified right.
+    pub right: usize,
+    /// Images asked.
+    pub of: usize,
+}
+
+impl Score {
+    /// Share of right answers, in `[0, 1]`.
+    pub fn accuracy(self) -> f64 {
+        if self.of == 0 { 0.0 } else { self.right as f64 / self.of as f64 }
+    }
+}
+
+impl std::fmt::Display for Score {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:.2} % ({} of {} images)", 100.0 * self.accuracy(), self.right, self.of)
+    }
+}
+
+/// `receipt.json`: everything that is promised of `model.onnx`, and how each figure came about.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// Version of this file's layout.
+    pub format: u32,
+    /// Program, engine and library versions.
+    pub versions: BTreeMap<String, String>,
+    /// When the receipt was written: seconds since 1970, UTC.
+    pub written_at: u64,
+    /// Name of the target.
+    pub target: String,
+    /// What the target is, in words.
+    pub target_title: String,
+    /// The board that measured; absent where nothing was measured.
+    pub device: Option<String>,
+    /// Whether the budget holds.
+    pub outcome: Outcome,
+    /// Each bound with its figure.
+    pub bounds: Vec<Judged>,
+    /// Every cost known.
+    pub cost: Cost,
+    /// The chosen cell.
+    pub cell: Cell,
+    /// Size of the deployed network.
+    pub scale: Scale,
+    /// Accuracies.
+    pub accuracy: Accuracy,
+    /// The row that the search is compared with.
+    pub baseline: Option<BaselineRow>,
+    /// The data.
+    pub data: DataCard,
+    /// The run's seed.
+    pub seed: u64,
+    /// Strategy.
+    pub strategy: String,
+    /// Trials of the strategy, and of the baseline.
+    pub trials: BTreeMap<String, u64>,
+    /// SHA-256 of the files that ship or that the result depends on, by file name.
+    pub files: BTreeMap<String, String>,
+    /// Agreement of trainer and runtime.
+    pub parity: Parity,
+    /// What a fixed input must give: for a check without data.
+    pub probe: Probe,
+    /// The measurement on the device, with every sample; absent where nothing was measured.
+    pub measurement: Option<Measurement>,
+    /// Command that repeats the run.
+    pub repeat: String,
+}
+
+/// Whether a budget holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// Every hard bound is met.
+    Within,
+    /// A hard bound is broken.
+    Over,
+    /// The measurement cannot tell.
+    CannotTell,
+}
+
+/// A bound and what became of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Judged {
+    /// The bound.
+    #[serde(flatten)]
+    pub bound: Bound,
+    /// Where the figure lies.
+    pub judgement: Judgement,
+}
+
+/// Accuracies of one model.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Accuracy {
+    /// On the validation part: what the checkpoint was chosen by.
+    pub validation: Score,
+    /// On the test part, in training's arithmetic.
+    pub test: Score,
+    /// On the test part, by the shipped file in the runtime.
+    pub test_by_runtime: Score,
+}
+
+/// The baseline with its accuracies.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BaselineRow {
+    /// What it found.
+    #[serde(flatten)]
+    pub baseline: Baseline,
+    /// Its network trained by the same recipe; absent when it was not trained.
+    pub validation: Option<Score>,
+    /// As `validation`, on the test part.
+    pub test: Option<Score>,
+}
+
+/// The data set.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DataCard {
+    /// Name or path as given.
+    pub name: String,
+    /// SHA-256 over the training part.
+    pub sha256: String,
+    /// `[channels, height, width]`.
+    pub shape: [usize; 3],
+    /// Class names.
+    pub classes: Vec<String>,
+    /// Images weights learned from.
+    pub train: usize,
+    /// Images that choices were made by.
+    pub validation: usize,
+    /// Images that only the final accuracy was taken on.
+    pub test: usize,
+    /// Mean of each channel.
+    pub mean: Vec<f32>,
+    /// Standard deviation of each channel.
+    pub std: Vec<f32>,
+}
+
+/// Outputs of the trained network against those of the shipped file in the runtime.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Parity {
+    /// Images compared.
+    pub images: usize,
+    /// Largest absolute difference of a logit.
+    pub max_difference: f64,
+}
+
+/// What the runtime's fixed input ([`runtime::protocol::probe_input`]) must give.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Probe {
+    /// Logits of the trained network.
+    pub logits: Vec<f32>,
+}

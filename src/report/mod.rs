@@ -1,0 +1,107 @@
+//! `report.html`: one page that opens offline and says what was found, what it costs, how each
+//! figure came about and how to get it again.
+//!
+//! The page holds no script and asks for nothing from outside. Its words are escaped by the
+//! template, those within drawings by `plot::escaped`: class names and paths are a stranger's.
+
+mod axis;
+mod budget;
+mod cell_drawing;
+mod cell_layout;
+mod cell_rows;
+mod comparison;
+mod curves;
+mod history;
+mod latency;
+mod layers;
+mod plot;
+mod repeat;
+mod trade_off;
+mod verdict;
+
+use std::collections::BTreeMap;
+
+use anyhow::Context;
+use askama::Template;
+use graph::Graph;
+use search::study::Trial;
+
+use crate::receipt::{Receipt, Training};
+
+/// What a report is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Material<'a> {
+    /// What is promised.
+    pub receipt: &'a Receipt,
+    /// How the networks were trained to the end.
+    pub training: &'a Training,
+    /// Every trial of the study, oldest first.
+    pub trials: &'a [Trial],
+    /// The deployed network, as trained.
+    pub graph: &'a Graph,
+    /// Seconds of each node of the shipped file, by name, where a device measured them.
+    pub layer_seconds: Option<&'a [(String, f64)]>,
+    /// How good the latency model was that priced the candidates, where it was fitted.
+    pub latency_fit: Option<&'a targets::latency::FitReport>,
+}
+
+/// The report as one HTML file.
+///
+/// # Errors
+/// The template cannot be rendered, which is a mistake in it.
+pub fn html(material: &Material<'_>) -> anyhow::Result<String> {
+    let Material { receipt, training, trials, graph, layer_seconds, latency_fit } = *material;
+    let shared = trade_off::shared_accuracy(receipt, trials);
+    let page = Page {
+        receipt,
+        title: format!("{} for {}", receipt.strategy, receipt.target),
+        date: repeat::date(receipt.written_at),
+        baseline: receipt.baseline.as_ref().map(|it| it.baseline.strategy.as_str()),
+        verdict: verdict::verdict(receipt),
+        budget: budget::rows(receipt),
+        trade_offs: trade_off::trade_offs(receipt, trials, shared),
+        history: history::charts(receipt, trials),
+        curves: curves::charts(training),
+        cell: cell_drawing::drawing(&receipt.cell),
+        cell_words: cell_drawing::words(&receipt.cell),
+        layers: layers::layers(graph, layer_seconds),
+        latency: latency::latency(receipt.measurement.as_ref()),
+        unmeasured: latency::unmeasured(receipt),
+        latency_fit: latency_fit.map(latency::fit),
+        comparison: comparison::comparison(receipt, training, shared),
+        run: repeat::run(receipt),
+        data: repeat::data(&receipt.data),
+        versions: &receipt.versions,
+        files: &receipt.files,
+    };
+    page.render().context("cannot render the report")
+}
+
+/// What the template fills in.
+#[derive(Template)]
+#[template(path = "page.html")]
+struct Page<'a> {
+    receipt: &'a Receipt,
+    title: String,
+    date: String,
+    baseline: Option<&'a str>,
+    verdict: verdict::Verdict,
+    budget: Vec<budget::Row>,
+    trade_offs: Vec<trade_off::TradeOff>,
+    history: Vec<history::Chart>,
+    curves: Vec<history::Chart>,
+    cell: String,
+    cell_words: Vec<(String, String)>,
+    layers: layers::Layers,
+    latency: Option<latency::Latency>,
+    unmeasured: String,
+    latency_fit: Option<Vec<(&'static str, String)>>,
+    comparison: Option<comparison::Comparison>,
+    run: repeat::Facts,
+    data: repeat::Facts,
+    versions: &'a BTreeMap<String, String>,
+    files: &'a BTreeMap<String, String>,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,207 @@
+//! Progress on stderr: a live bar on a terminal, a plain line now and then elsewhere. Also where
+//! Ctrl-C and the deadline are noticed.
+
+use std::{
+    io::IsTerminal,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use search::{
+    study::{Progress, Signal, Watch},
+    train::fit::Epoch,
+};
+use targets::{Budget, Metric};
+
+/// Seconds between plain lines.
+const EVERY: Duration = Duration::from_secs(10);
+
+/// Set by Ctrl-C.
+static INTERRUPTED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+
+/// Notices Ctrl-C from now on; a second one ends the program at once.
+pub fn notice_interrupts() {
+    let flag = INTERRUPTED.get_or_init(Arc::default).clone();
+    // Without a handler Ctrl-C ends the program at once: no file is harmed by that either.
+    let _ = ctrlc::set_handler(move || {
+        if flag.swap(true, Ordering::SeqCst) {
+            std::process::abort();
+        }
+    });
+}
+
+/// Whether the user wants to stop.
+pub fn interrupted() -> bool {
+    INTERRUPTED.get().is_some_and(|flag| flag.load(Ordering::SeqCst))
+}
+
+/// Says a line on stderr.
+#[expect(clippy::print_stderr, reason = "stderr is where progress goes")]
+pub fn say(line: &str) {
+    eprintln!("{line}");
+}
+
+/// Puts a result on stdout.
+#[expect(clippy::print_stdout, reason = "stdout is where results go")]
+pub fn print(text: &str) {
+    println!("{text}");
+}
+
+/// A line that changes, or lines that follow each other.
+pub struct Line {
+    bar: Option<ProgressBar>,
+    spoke: Option<Instant>,
+    started: Instant,
+    /// Steps already done when this session began: its pace says nothing about them.
+    first: Option<u64>,
+}
+
+impl Default for Line {
+    fn default() -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let style = ProgressStyle::with_template("{bar:24} {percent:>3} %  {msg}");
+            let bar = ProgressBar::new(1);
+            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bar
+        });
+        Self { bar, spoke: None, started: Instant::now(), first: None }
+    }
+}
+
+impl Line {
+    /// Shows `done` of `total` steps of `phase`.
+    pub fn show(&mut self, phase: &str, done: u64, total: u64, more: &str) {
+        let first = *self.first.get_or_insert(done);
+        let left = left(self.started.elapsed(), done.saturating_sub(first), total.saturating_sub(done));
+        match &self.bar {
+            Some(bar) => {
+                bar.set_length(total.max(1));
+                bar.set_position(done);
+                bar.set_message(format!("{phase}{more}{left}"));
+            }
+            None => {
+                if self.spoke.is_none_or(|at| EVERY <= at.elapsed()) {
+                    self.spoke = Some(Instant::now());
+                    let percent = 100 * done / total.max(1);
+                    say(&format!("{percent:>3} %  {phase}{more}{left}"));
+                }
+            }
+        }
+    }
+
+    /// Takes the bar away.
+    pub fn end(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+        (self.first, self.spoke, self.started) = (None, None, Instant::now());
+    }
+}
+
+/// `, 3 min left`, once something can be said.
+fn left(elapsed: Duration, done: u64, left: u64) -> String {
+    if done == 0 || elapsed < Duration::from_secs(2) {
+        return String::new();
+    }
+    let seconds = elapsed.as_secs_f64() / done as f64 * left as f64;
+    format!(", {} left", Metric::TrainTime.format(seconds.round()))
+}
+
+/// Looks at a search for the user.
+pub struct Screen {
+    line: Line,
+    strategy: String,
+    budget: Budget,
+    started: Instant,
+    /// Active time of earlier sessions.
+    before: Duration,
+    /// Active time at which the search answers with what it has.
+    deadline: Option<Duration>,
+}
+
+impl Screen {
+    /// A screen for a search that began to be active `before` ago.
+    pub fn new(budget: Budget, deadline: Option<Duration>) -> Self {
+        let (line, strategy) = (Line::default(), String::new());
+        Self { line, strategy, budget, started: Instant::now(), before: Duration::ZERO, deadline }
+    }
+
+    fn best(&self, progress: &Progress<'_>) -> String {
+        let Some(best) = progress.best else { return ", nothing feasible yet".to_owned() };
+        let accuracy = 100.0 * best.accuracy.unwrap_or_default();
+        let shown = self.budget.bounds.iter().map(|bound| bound.metric).chain([Metric::Params]);
+        let costs: Vec<String> = shown
+            .filter_map(|metric| Some(format!("{} {}", metric.name(), metric.format(best.cost.get(metric)?.value))))
+            .take(3)
+            .collect();
+        format!(", best feasible {accuracy:.1} % with {}", costs.join(", "))
+    }
+}
+
+impl Watch for Screen {
+    fn look(&mut self, progress: &Progress<'_>) -> Signal {
+        if self.strategy != progress.strategy {
+            self.line.end();
+            progress.strategy.clone_into(&mut self.strategy);
+        }
+        let phase = format!("{}: {}, trial {}", progress.strategy, progress.phase, progress.trials);
+        self.line.show(&phase, progress.done, progress.total, &self.best(progress));
+        if interrupted() {
+            self.line.end();
+            return Signal::Stop;
+        }
+        match self.deadline {
+            Some(deadline) if deadline <= self.active() => Signal::WrapUp,
+            Some(_) | None => Signal::Continue,
+        }
+    }
+
+    fn resumed(&mut self, active: Duration) {
+        self.before = self.before.max(active);
+    }
+
+    fn active(&self) -> Duration {
+        self.before + self.started.elapsed()
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        self.line.end();
+    }
+}
+
+/// Looks at a training for the user.
+pub struct TrainingScreen {
+    line: Line,
+    what: String,
+}
+
+impl TrainingScreen {
+    /// A screen for the training of `what`.
+    pub fn new(what: &str) -> Self {
+        Self { line: Line::default(), what: what.to_owned() }
+    }
+
+    /// See [`search::train::fit::Look`].
+    pub fn look(&mut self, done: u64, total: u64, curve: &[Epoch]) -> Signal {
+        let best = curve.iter().map(|it| it.validation).fold(0.0, f64::max);
+        let more = if curve.is_empty() {
+            String::new()
+        } else {
+            format!(", epoch {}, best validation accuracy {:.1} %", curve.len() + 1, 100.0 * best)
+        };
+        self.line.show(&self.what, done, total, &more);
+        if interrupted() { Signal::Stop } else { Signal::Continue }
+    }
+}
+
+impl Drop for TrainingScreen {
+    fn drop(&mut self) {
+        self.line.end();
+    }
+}
