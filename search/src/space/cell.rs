@@ -94,10 +94,14 @@ impl Cell {
         !self.blocks.is_empty() && self.blocks.iter().enumerate().all(reads)
     }
 
+    /// Whether any block reads `input`, numbered as in [`Block::inputs`].
+    pub fn reads(&self, input: usize) -> bool {
+        self.blocks.iter().any(|block| block.inputs.contains(&input))
+    }
+
     /// Blocks that no other block reads: together they are the cell's output.
     pub fn loose_ends(&self) -> impl Iterator<Item = usize> {
-        let used = |idx: usize| self.blocks.iter().any(|block| block.inputs.contains(&(idx + 2)));
-        (0..self.blocks.len()).filter(move |&idx| !used(idx))
+        (0..self.blocks.len()).filter(|&idx| !self.reads(idx + 2))
     }
 }
 
@@ -128,13 +132,24 @@ impl SearchSpace for CellSpace {
         let reductions = reductions(scale.layers);
         let mut channels = scale.channels;
         let (mut before, mut last) = (stem, stem);
-        for layer in 0..n_cells(scale.layers) {
+        let mut side = scale.input[1];
+        // Cells that only read the one before the previous one leave every second cell without a
+        // reader: it is no part of the network.
+        let chained = cell.reads(1);
+        let n_cells = n_cells(scale.layers);
+        for layer in 0..n_cells {
             let stride = if reductions.contains(&layer) { 2 } else { 1 };
+            let is_read = chained || (n_cells - layer) % 2 == 1;
             channels *= stride;
-            let out = graph.within(("cell", layer), |graph| add_cell(graph, cell, [before, last], channels, stride))?;
+            let out = if is_read {
+                graph.within(("cell", layer), |graph| add_cell(graph, cell, [before, last], side, channels, stride))?
+            } else {
+                last
+            };
             (before, last) = (last, out);
+            side = side.div_ceil(stride);
             if layer == 0 {
-                graph.reserve(n_cells(scale.layers));
+                graph.reserve(n_cells);
             }
         }
         let relu = graph.add("relu", Op::Activation(Activation::Relu), &[last])?;
@@ -186,21 +201,21 @@ pub fn reductions(layers: usize) -> [usize; 2] {
     [distance, 2 * distance + 1]
 }
 
+/// `side`: height of the previous cell's output, in pixels.
 fn add_cell(
     graph: &mut Graph,
     cell: &Cell,
     inputs: [NodeId; 2],
+    side: usize,
     channels: usize,
     stride: usize,
 ) -> Result<NodeId, GraphError> {
     let mut states = Vec::with_capacity(cell.blocks.len() + 2);
-    // The cell before the previous one may stand before a reduction: it is brought to the same size.
-    let side = graph.shape(inputs[1]).spatial()[0];
     for (idx, input) in inputs.into_iter().enumerate() {
-        let is_read = cell.blocks.iter().any(|block| block.inputs.contains(&idx));
+        // The cell before the previous one may stand before a reduction: it is brought to the same size.
         let shrink = graph.shape(input).spatial()[0].div_ceil(side);
         let fits = shrink == 1 && graph.shape(input).channels() == channels;
-        let state = if is_read && !fits {
+        let state = if cell.reads(idx) && !fits {
             graph.within(("input", idx), |graph| {
                 let relu = graph.add("relu", Op::Activation(Activation::Relu), &[input])?;
                 conv_norm(graph, relu, Conv2d::same(channels, 1, shrink))

@@ -12,7 +12,10 @@ use burn::{
         flex::FlexTensor,
         tensor::FloatTensor,
     },
-    tensor::{Tensor, module},
+    tensor::{
+        Tensor,
+        module::{self, BatchNormTrainOutput},
+    },
 };
 
 use super::{
@@ -20,8 +23,6 @@ use super::{
     kernel::norm::{self, Statistics},
     overwrite, tensor, values,
 };
-
-pub use burn::tensor::module::BatchNormTrainOutput;
 
 /// Normalises each channel with the mean and variance of the batch; these come without gradients.
 ///
@@ -83,8 +84,8 @@ impl<C: CheckpointStrategy> BatchNorm for Autodiff<Flex, C> {
         let [x, gamma, beta] = [x, gamma, beta].map(|it| in_order(it.into_primitive()));
         let (y, statistics) = normalise(&x, &gamma, &beta, epsilon);
         let channels = [statistics.mean.len()];
-        let [mean, variance] = [&statistics.mean, &statistics.variance]
-            .map(|it| FloatTensor::<Self>::new(tensor(it.clone(), channels)));
+        let [mean, variance] =
+            [&statistics.mean, &statistics.variance].map(|it| FloatTensor::<Self>::new(tensor(it.clone(), channels)));
         let y = match prepared {
             OpsKind::Tracked(prepared) => prepared.finish(State { x, gamma, statistics, epsilon }, y),
             OpsKind::UnTracked(prepared) => prepared.finish(y),

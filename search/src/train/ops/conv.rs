@@ -72,8 +72,7 @@ fn plan(x: &Tensor<4>, weight: &Tensor<4>, options: &ConvOptions<2>) -> Option<P
         return Some(Plan::Dense(Dense { window, from, to }));
     }
     let channels = groups;
-    (from == channels && to == channels && depthwise::supports(&window))
-        .then_some(Plan::Depthwise { window, channels })
+    (from == channels && to == channels && depthwise::supports(&window)).then_some(Plan::Depthwise { window, channels })
 }
 
 #[backend_extension(Flex, Autodiff)]

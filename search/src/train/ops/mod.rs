@@ -11,6 +11,8 @@ mod conv;
 mod kernel;
 mod pool;
 mod relu;
+#[cfg(test)]
+mod tests;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

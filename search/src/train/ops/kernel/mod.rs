@@ -6,8 +6,11 @@
 
 pub(crate) mod dense;
 pub(crate) mod depthwise;
+mod match_up;
 pub(crate) mod norm;
+mod plane;
 pub(crate) mod pool;
+mod reach;
 pub(crate) mod relu;
 mod simd;
 pub(crate) mod window;

@@ -21,10 +21,8 @@ pub(crate) struct Statistics {
 /// - x: `[n, channels, area]`
 pub(crate) fn statistics(channels: usize, area: usize, x: &[f32]) -> Statistics {
     let images = group(x.len() / (channels * area));
-    let parts: Vec<Vec<Moments>> = x
-        .par_chunks(images * channels * area)
-        .map(|x| Arch::new().dispatch(Measure { channels, area, x }))
-        .collect();
+    let parts: Vec<Vec<Moments>> =
+        x.par_chunks(images * channels * area).map(|x| Arch::new().dispatch(Measure { channels, area, x })).collect();
     let mut all = vec![Moments::default(); channels];
     for part in parts {
         for (all, part) in all.iter_mut().zip(part) {
@@ -136,10 +134,7 @@ pub(crate) fn backward(
         Some(dy) => tasks.zip(dy.par_chunks(images)).for_each(|((dx, x), dy)| apply(x, Some(dy), dx)),
         None => tasks.for_each(|(dx, x)| apply(x, None, dx)),
     }
-    [
-        (0..channels).map(|at| (sums[at][1] * scale(at)) as f32).collect(),
-        sums.iter().map(|sum| sum[0] as f32).collect(),
-    ]
+    [(0..channels).map(|at| (sums[at][1] * scale(at)) as f32).collect(), sums.iter().map(|sum| sum[0] as f32).collect()]
 }
 
 /// How a channel is normalised.
@@ -233,13 +228,8 @@ impl WithSimd for Sums<'_> {
             let channel = at % mean.len();
             let center = simd.splat_f32s(mean[channel]);
             let plain = sum(simd, dy, dy, |dy, _| dy, |dy, _| dy);
-            let along = sum(
-                simd,
-                dy,
-                x,
-                |dy, x| simd.mul_f32s(dy, simd.sub_f32s(x, center)),
-                |dy, x| dy * (x - mean[channel]),
-            );
+            let along =
+                sum(simd, dy, x, |dy, x| simd.mul_f32s(dy, simd.sub_f32s(x, center)), |dy, x| dy * (x - mean[channel]));
             all[channel] = [all[channel][0] + f64::from(plain), all[channel][1] + f64::from(along)];
         }
         all

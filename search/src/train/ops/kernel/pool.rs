@@ -8,8 +8,8 @@ use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::{
-    depthwise::{Across, Of, correlate, of_size},
     group,
+    plane::{Across, Of, correlate, of_size},
     simd::{load, store_cut},
     window::{Padded, Window},
 };

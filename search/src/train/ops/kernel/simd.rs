@@ -8,12 +8,6 @@ pub(super) fn load<S: Simd>(values: &[f32], at: usize) -> S::f32s {
     S::as_simd_f32s(&values[at..at + S::F32_LANES]).0[0]
 }
 
-/// Writes all lanes to `values`, from `at` on.
-#[inline(always)]
-pub(super) fn store<S: Simd>(values: &mut [f32], at: usize, lanes: S::f32s) {
-    S::as_mut_simd_f32s(&mut values[at..at + S::F32_LANES]).0[0] = lanes;
-}
-
 /// Writes as many lanes as fit before the end of `values`, from `at` on.
 #[inline(always)]
 pub(super) fn store_cut<S: Simd>(simd: S, values: &mut [f32], at: usize, lanes: S::f32s) {

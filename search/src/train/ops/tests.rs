@@ -1,0 +1,257 @@
+//! Own operations against Burn's, against finite differences, and against themselves on other
+//! numbers of threads.
+
+use burn::tensor::{
+    Device, Tensor, TensorData, activation, module,
+    ops::{AvgPoolOptions, ConvOptions, MaxPoolOptions},
+};
+use data::keyed;
+use proptest::prelude::*;
+use rand::Rng;
+
+/// A function of an image and two parameters.
+type Operation<'a> = &'a dyn Fn(Tensor<4>, Tensor<4>, Tensor<1>) -> Tensor<4>;
+
+/// An image, and parameters of these shapes; all values lie in `[-1, 1]` and hardly ever agree.
+#[derive(Clone, Copy, Debug)]
+struct Inputs {
+    image: [usize; 4],
+    weight: [usize; 4],
+    vector: usize,
+}
+
+/// The result of an operation and the gradients of its inputs, for a gradient that differs by place.
+fn run(inputs: Inputs, operation: Operation<'_>) -> Vec<Vec<f32>> {
+    let device = Device::flex();
+    let Inputs { image, weight, vector } = inputs;
+    let [x, w] = [("image", image), ("weight", weight)].map(|(name, shape)| {
+        let data = TensorData::new(numbers(name, shape.iter().product()), shape);
+        Tensor::<4>::from_data(data, &device).autodiff().require_grad()
+    });
+    let data = TensorData::new(numbers("vector", vector), [vector]);
+    let v = Tensor::<1>::from_data(data, &device).autodiff().require_grad();
+    let y = operation(x.clone(), w.clone(), v.clone());
+    let shape = y.dims();
+    let data = TensorData::new(numbers("gradient", shape.iter().product()), shape);
+    let mut gradients = (y.clone() * Tensor::<4>::from_data(data, &device).autodiff()).sum().backward();
+    let mut all = vec![host(y.inner())];
+    all.extend([&x, &w].into_iter().filter_map(|it| it.grad_remove(&mut gradients)).map(host));
+    all.extend(v.grad_remove(&mut gradients).map(host));
+    all
+}
+
+fn numbers(name: &str, n: usize) -> Vec<f32> {
+    let mut rng = keyed::rng(7, name, n as u64);
+    (0..n).map(|_| rng.next_u32() as f32 / u32::MAX as f32 * 2.0 - 1.0).collect()
+}
+
+fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.into_data().iter::<f32>().collect()
+}
+
+/// Results and gradients agree to `1e-4` of the largest value.
+fn check(inputs: Inputs, own: Operation<'_>, generic: Operation<'_>) {
+    let (own, generic) = (run(inputs, own), run(inputs, generic));
+    assert_eq!(own.len(), generic.len(), "gradients of {inputs:?}");
+    for (at, (own, generic)) in own.iter().zip(&generic).enumerate() {
+        assert_eq!(own.len(), generic.len(), "length of {at} of {inputs:?}");
+        let largest = generic.iter().fold(1e-3f32, |most, it| most.max(it.abs()));
+        for (own, generic) in own.iter().zip(generic) {
+            assert!((own - generic).abs() <= 1e-4 * largest, "{own} is not {generic} in {at} of {inputs:?}");
+        }
+    }
+}
+
+/// Each gradient is the slope of `sum(gradient * y)`, taken by central differences at a few places.
+fn check_slopes(inputs: Inputs, operation: Operation<'_>) {
+    let Inputs { image, weight, vector } = inputs;
+    let device = Device::flex();
+    let start = [
+        numbers("image", image.iter().product()),
+        numbers("weight", weight.iter().product()),
+        numbers("vector", vector),
+    ];
+    let value = |at: &[Vec<f32>; 3]| -> f64 {
+        let x = Tensor::from_data(TensorData::new(at[0].clone(), image), &device);
+        let w = Tensor::from_data(TensorData::new(at[1].clone(), weight), &device);
+        let v = Tensor::from_data(TensorData::new(at[2].clone(), [vector]), &device);
+        let y = host(operation(x, w, v));
+        let gradient = numbers("gradient", y.len());
+        y.iter().zip(gradient).map(|(y, g)| f64::from(*y) * f64::from(g)).sum()
+    };
+    let gradients = run(inputs, operation);
+    for (which, gradient) in gradients[1..].iter().enumerate() {
+        let largest = gradient.iter().fold(1e-3f32, |most, it| most.max(it.abs()));
+        for place in (0..gradient.len()).step_by(gradient.len().div_ceil(7)) {
+            let moved = |by: f32| {
+                let mut at = start.clone();
+                at[which][place] += by;
+                value(&at)
+            };
+            let slope = (moved(1e-2) - moved(-1e-2)) / 2e-2;
+            let error = (slope - f64::from(gradient[place])).abs();
+            assert!(error <= 1e-2 * f64::from(largest), "{slope} is not {} of {inputs:?}", gradient[place]);
+        }
+    }
+}
+
+/// An axis of a window: input length, taps, stride, dilation, pads; the window fits.
+fn axis(max_kernel: usize) -> impl Strategy<Value = (usize, usize, usize, usize, (usize, usize))> {
+    let parts = (1..=max_kernel, 1..=3usize, 1..=2usize).prop_flat_map(|(kernel, stride, dilation)| {
+        let reach = (kernel - 1) * dilation;
+        (Just(kernel), Just(stride), Just(dilation), 0..=reach, 0..=reach, reach + 1..reach + 36)
+    });
+    parts.prop_map(|(kernel, stride, dilation, before, after, length)| {
+        (length, kernel, stride, dilation, (before, after))
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    #[test]
+    fn dense_convolution((h, w) in (axis(3), axis(4)), n in 1..4usize, from in 1..7usize, to in 1..14usize, biased: bool) {
+        let options = || ConvOptions::new_with_padding([h.2, w.2], [h.4, w.4], [h.3, w.3], 1);
+        let inputs = Inputs { image: [n, from, h.0, w.0], weight: [to, from, h.1, w.1], vector: to };
+        let bias = |v: Tensor<1>| biased.then_some(v);
+        check(
+            inputs,
+            &|x, w, v| super::conv2d(x, w, bias(v), options()),
+            &|x, w, v| module::conv2d(x, w, bias(v), options()),
+        );
+    }
+
+    #[test]
+    fn pointwise_convolution(h in 1..20usize, w in 1..20usize, stride in 1..3usize, n in 1..4usize, from in 1..40usize, to in 1..20usize) {
+        let options = || ConvOptions::new([stride; 2], [0, 0], [1, 1], 1);
+        let inputs = Inputs { image: [n, from, h, w], weight: [to, from, 1, 1], vector: 1 };
+        check(inputs, &|x, w, _| super::conv2d(x, w, None, options()), &|x, w, _| module::conv2d(x, w, None, options()));
+    }
+
+    #[test]
+    fn depthwise_convolution(
+        k in prop::sample::select(vec![3usize, 5, 7]),
+        (stride, dilation) in ([1..=3usize, 1..=3usize], [1..=2usize, 1..=2usize]),
+        pads in prop::array::uniform4(0..=12usize),
+        size in [1..34usize, 1..40usize],
+        n in 1..4usize,
+        channels in 2..5usize,
+    ) {
+        let reach = dilation.map(|it| (k - 1) * it);
+        let pads = [(pads[0].min(reach[0]), pads[1].min(reach[0])), (pads[2].min(reach[1]), pads[3].min(reach[1]))];
+        let size = [size[0] + reach[0], size[1] + reach[1]];
+        let options = || ConvOptions::new_with_padding(stride, pads, dilation, channels);
+        let inputs = Inputs { image: [n, channels, size[0], size[1]], weight: [channels, 1, k, k], vector: 1 };
+        check(inputs, &|x, w, _| super::conv2d(x, w, None, options()), &|x, w, _| module::conv2d(x, w, None, options()));
+    }
+
+    #[test]
+    fn batch_norm(n in 1..40usize, channels in 1..6usize, size in [1..9usize, 1..9usize], offset in -9f32..9.0) {
+        prop_assume!(n * size[0] * size[1] > 3);
+        let inputs = Inputs { image: [n, channels, size[0], size[1]], weight: [channels, 1, 1, 1], vector: channels };
+        let gamma = |w: Tensor<4>| w.reshape([-1]).add_scalar(2.0);
+        let own = |x: Tensor<4>, w: Tensor<4>, v: Tensor<1>| {
+            let out = super::batch_norm_train(x.add_scalar(offset), gamma(w), v, 1e-3);
+            assert!(out.mean.dims() == [channels] && out.variance.dims() == [channels]);
+            out.output
+        };
+        let generic = |x: Tensor<4>, w: Tensor<4>, v: Tensor<1>| {
+            module::batch_norm_train(x.add_scalar(offset), gamma(w), v, 1e-3).output
+        };
+        check(inputs, &own, &generic);
+    }
+
+    #[test]
+    fn pools(
+        k in prop::sample::select(vec![2usize, 3, 5]),
+        stride in [1..=3usize, 1..=3usize],
+        pads in prop::array::uniform4(0..=2usize),
+        size in [5..34usize, 5..40usize],
+        n in 1..4usize,
+    ) {
+        // Burn asks that no window lies in the padding.
+        let limit = k / 2;
+        let pads = [(pads[0].min(limit), pads[1].min(limit)), (pads[2].min(limit), pads[3].min(limit))];
+        let inputs = Inputs { image: [n, 3, size[0], size[1]], weight: [1; 4], vector: 1 };
+        let average = || {
+            AvgPoolOptions::new([k; 2]).with_stride(stride).with_padding_pairs(pads).with_count_include_pad(false)
+        };
+        check(inputs, &|x, _, _| super::avg_pool2d(x, average()), &|x, _, _| module::avg_pool2d(x, average()));
+        let largest = || MaxPoolOptions::new([k; 2]).with_stride(stride).with_padding_pairs(pads);
+        check(inputs, &|x, _, _| super::max_pool2d(x, largest()), &|x, _, _| module::max_pool2d(x, largest()));
+        // Equal values: the gradient goes to the first of them.
+        let coarse = |x: Tensor<4>| (x.clone() * 1.5).round() + (x.clone() - x.detach());
+        check(
+            inputs,
+            &|x, _, _| super::max_pool2d(coarse(x), largest()),
+            &|x, _, _| module::max_pool2d(coarse(x), largest()),
+        );
+    }
+
+    #[test]
+    fn rectifier(shape in prop::array::uniform4(1..7usize)) {
+        let inputs = Inputs { image: shape, weight: [1; 4], vector: 1 };
+        // Read twice, so that neither value nor gradient is anybody's own.
+        check(inputs, &|x, _, _| super::relu(x.clone()) + x, &|x, _, _| activation::relu(x.clone()) + x);
+        check(inputs, &|x, _, _| super::relu(x * 2.0), &|x, _, _| activation::relu(x * 2.0));
+    }
+}
+
+/// A few of each kind, some with more images than there are groups.
+fn cases() -> Vec<(Inputs, Box<dyn Fn(Tensor<4>, Tensor<4>, Tensor<1>) -> Tensor<4> + Sync>)> {
+    let conv = |stride, pad, dilation, groups| {
+        move |x, w, _| super::conv2d(x, w, None, ConvOptions::new([stride; 2], [pad; 2], [dilation; 2], groups))
+    };
+    let image = [70, 6, 9, 9];
+    let plain = Inputs { image, weight: [1; 4], vector: 6 };
+    vec![
+        (Inputs { weight: [6, 1, 3, 3], ..plain }, Box::new(conv(1, 1, 1, 6))),
+        (Inputs { weight: [6, 1, 5, 5], ..plain }, Box::new(conv(2, 2, 1, 6))),
+        (Inputs { weight: [6, 1, 3, 3], ..plain }, Box::new(conv(1, 2, 2, 6))),
+        (Inputs { weight: [10, 6, 1, 1], ..plain }, Box::new(conv(1, 0, 1, 1))),
+        (Inputs { weight: [10, 6, 1, 1], ..plain }, Box::new(conv(2, 0, 1, 1))),
+        (Inputs { weight: [10, 6, 3, 3], ..plain }, Box::new(conv(1, 1, 1, 1))),
+        (Inputs { image: [70, 6, 16, 16], weight: [10, 6, 1, 1], ..plain }, Box::new(conv(1, 0, 1, 1))),
+        (
+            Inputs { weight: [6, 1, 1, 1], ..plain },
+            Box::new(|x, w, v| super::batch_norm_train(x, w.reshape([-1]).add_scalar(2.0), v, 1e-3).output),
+        ),
+        (
+            plain,
+            Box::new(|x, _, _| {
+                super::avg_pool2d(
+                    x,
+                    AvgPoolOptions::new([3, 3]).with_padding([1, 1]).with_stride([1, 1]).with_count_include_pad(false),
+                )
+            }),
+        ),
+        (
+            plain,
+            Box::new(|x, _, _| {
+                super::max_pool2d(x, MaxPoolOptions::new([3, 3]).with_padding([1, 1]).with_stride([2, 2]))
+            }),
+        ),
+        (plain, Box::new(|x, _, _| super::relu(x))),
+    ]
+}
+
+#[test]
+fn gradients_are_slopes() {
+    for (inputs, operation) in &cases()[..9] {
+        let [_, channels, height, width] = inputs.image;
+        check_slopes(Inputs { image: [2, channels, height, width], ..*inputs }, operation.as_ref());
+    }
+}
+
+#[test]
+fn any_number_of_threads_gives_the_same_bits() {
+    let pool = |n| rayon::ThreadPoolBuilder::new().num_threads(n).build().expect("threads can be started");
+    for (at, (inputs, operation)) in cases().iter().enumerate() {
+        let bits = |n| -> Vec<Vec<u32>> {
+            let all = pool(n).install(|| run(*inputs, operation.as_ref()));
+            all.into_iter().map(|values| values.into_iter().map(f32::to_bits).collect()).collect()
+        };
+        let one = bits(1);
+        assert!(one == bits(2) && one == bits(3), "case {at}: {inputs:?}");
+    }
+}
