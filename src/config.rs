@@ -218,14 +218,14 @@ impl Preset {
                 proxy: Size { layers: 3, channels: 4 },
                 deployed: Size { layers: 11, channels: 6 },
                 b_enas: benas::Settings {
-                    epochs: 4,
+                    epochs: 10,
                     controller_steps: 12,
                     cells_per_gradient: 3,
                     controller: hasty,
                     ..b_enas
                 },
-                search_recipe: recipe(4, 50, cosine(0.05, 4, 0.5)),
-                training: recipe(6, 32, cosine(0.08, 6, 0.5)),
+                search_recipe: recipe(10, 50, cosine(0.05, 10, 0.5)),
+                training: recipe(14, 32, cosine(0.08, 14, 0.5)),
                 ..base
             },
             Self::Small => SearchConfig {
@@ -277,7 +277,10 @@ impl SearchConfig {
         }
         overlay(&mut table, file);
         overlay(&mut table, flags);
-        let config: Self = table.try_into().map_err(|error: toml::de::Error| usage(error.message().to_owned()))?;
+        let config: Self = table.try_into().map_err(|error: toml::de::Error| {
+            // The message, and below it the key.
+            usage(error.to_string().trim_end().replace('\n', ", "))
+        })?;
         config.check()?;
         Ok(config)
     }

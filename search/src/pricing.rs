@@ -22,6 +22,10 @@ pub struct Pricer {
     /// Measured costs by the graph's fingerprint.
     known: BTreeMap<String, Vec<(Metric, Figure)>>,
     measured: usize,
+    /// Candidates that are let pass unmeasured, because the machine was noisy; doubles each time.
+    pause: usize,
+    /// Those of them that are left.
+    waiting: usize,
 }
 
 /// Time of training as a function of compute: the paper's third cost, learned from the steps that
@@ -37,6 +41,9 @@ struct TrainingTime {
 /// Candidates measured at the start whatever their predicted latency, to scale the model.
 const FIRST_MEASURED: usize = 8;
 
+/// Most candidates that pass unmeasured between two tries on a noisy machine.
+const LONGEST_PAUSE: usize = 64;
+
 /// Relative uncertainty of a training time that is inferred from the time of other networks.
 const TRAINING_SPREAD: f64 = 0.3;
 
@@ -45,7 +52,7 @@ impl Pricer {
     /// training goes through: epochs times training images.
     pub fn new(model: CostModel, budget: Budget, meter: Option<Box<dyn Meter>>, final_images: u64) -> Self {
         let (training, known) = (TrainingTime::default(), BTreeMap::new());
-        Self { model, budget, meter, final_images, training, known, measured: 0 }
+        Self { model, budget, meter, final_images, training, known, measured: 0, pause: 0, waiting: 0 }
     }
 
     /// Tells how long a step on `images` images took.
@@ -92,13 +99,22 @@ impl Pricer {
         if self.known.contains_key(&key) {
             return Ok(());
         }
+        if 0 < self.waiting {
+            self.waiting -= 1;
+            return Ok(());
+        }
         let Some(meter) = &mut self.meter else { return Ok(()) };
         let measurement = match meter.measure(deployed) {
             Ok(measurement) => measurement,
             // A noisy moment is no reason to end a search: the estimate stands, with its interval.
-            Err(error) if error.kind == MeterErrorKind::Invalid => return Ok(()),
+            Err(error) if error.kind == MeterErrorKind::Invalid => {
+                self.pause = (2 * self.pause).clamp(1, LONGEST_PAUSE);
+                self.waiting = self.pause;
+                return Ok(());
+            }
             Err(error) => return Err(error.into()),
         };
+        self.pause = 0;
         for (metric, figure) in self.learn(key, features(deployed), &measurement) {
             cost.set(*metric, figure.clone());
         }

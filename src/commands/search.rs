@@ -19,7 +19,7 @@ use targets::{Allow, Budget, Cost, CostModel, Judgement, Measurement, Meter, Met
 use super::{Images, export, measure, report, train};
 use crate::{
     cli::SearchArgs,
-    config::{SearchConfig, StrategyName, read_table},
+    config::{BaselineChoice, SearchConfig, StrategyName, read_table},
     exit::{self, Exit},
     on_device::{self, Measured, OnDevice, What},
     receipt::{Architecture, Baseline, Receipt},
@@ -79,11 +79,12 @@ fn configure(args: &SearchArgs) -> Result<SearchConfig> {
     let stored = RunFolder::open(&path, args.resume)?.file(CONFIG);
     let then = SearchConfig::read(&stored)?;
     let now = SearchConfig::complete(flags, Some(read_table(&stored)?))?;
-    // More time may be given to a run; everything else is what it is.
-    let same = SearchConfig { deadline: then.deadline.clone(), ..now.clone() } == then;
+    // More time and more tolerance may be given to a run; everything else is what it is.
+    let (deadline, allow_noisy) = (then.deadline.clone(), then.allow_noisy);
+    let same = SearchConfig { deadline, allow_noisy, ..now.clone() } == then;
     if !same {
         let message = format!(
-            "--resume continues the run with the configuration in {}; only --deadline may change",
+            "--resume continues the run with the configuration in {}; only --deadline and --allow-noisy may change",
             stored.display()
         );
         return Err(exit::usage(message));
@@ -226,8 +227,7 @@ impl Plan {
     /// the answer to "why is nothing feasible?".
     fn search(&self, folder: &RunFolder, board: Option<&Board>) -> Result<Result<(), String>> {
         let deadline = self.config.deadline()?;
-        // What remains is for the baseline and the final training.
-        let screen = Screen::new(self.budget.clone(), deadline.map(|it| it.mul_f64(0.4)));
+        let screen = Screen::new(self.budget.clone(), deadline.map(|it| it.mul_f64(SEARCH_SHARE)));
         let mut study = Study::open(&folder.path, self.budget.clone(), Box::new(screen))?;
         let (ranked, pricer) = match self.config.strategy {
             StrategyName::BEnas => self.benas(self.pricer(folder, board)?, &mut study)?,
@@ -247,7 +247,7 @@ impl Plan {
         let (baseline, pricer) = match self.config.strategy {
             StrategyName::RandomWs => (None, pricer),
             StrategyName::BEnas => {
-                study.watch(Box::new(Screen::new(self.budget.clone(), deadline.map(|it| it.mul_f64(0.2)))));
+                study.watch(Box::new(Screen::new(self.budget.clone(), deadline.map(|it| it.mul_f64(SEARCH_SHARE)))));
                 let (ranked, pricer) = self.random_ws(pricer, &mut study)?;
                 (Some(baseline(ranked.into_iter().next())), pricer)
             }
@@ -260,7 +260,7 @@ impl Plan {
             deployed: self.deployed,
             shared_accuracy: chosen.accuracy,
             cost: chosen.cost,
-            epochs: self.epochs(&pricer, &graph, deadline.map(|it| it.mul_f64(0.4))),
+            epochs: self.epochs(&pricer, &graph, deadline.map(|it| it.mul_f64(1.0 - 2.0 * SEARCH_SHARE))),
             baseline,
         };
         folder.write_json(ARCHITECTURE, &architecture)?;
@@ -300,7 +300,14 @@ impl Plan {
         let config = &self.config;
         let set = self.images.set.clone();
         let mut supernet = Supernet::new(set, config.search_recipe.clone(), config.compute()?, config.seed, pricer);
-        let ranked = strategy.search(&self.space, &mut supernet, study)?;
+        let mut ranked = strategy.search(&self.space, &mut supernet, study)?;
+        // No two runs share how long training took; where no bound asks for it, the outcome is the
+        // same without it, byte for byte.
+        if self.budget.get(Metric::TrainTime).is_none() {
+            for candidate in &mut ranked {
+                candidate.cost.figures.remove(&Metric::TrainTime);
+            }
+        }
         Ok((ranked, supernet.into_pricer()))
     }
 
@@ -332,15 +339,21 @@ impl Plan {
         Ok(Err(refused))
     }
 
-    /// Epochs of the final training that fit into `time`, at the pace of the search's steps.
+    /// Epochs of the final training that fit into `time`, at the pace of the search's steps. The
+    /// baseline's network is trained in the same time.
     fn epochs(&self, pricer: &Pricer, graph: &Graph, time: Option<Duration>) -> usize {
         let asked = self.config.training.epochs;
         let needed = pricer.estimate(graph).get(Metric::TrainTime).map(|it| it.value);
         let (Some(time), Some(needed)) = (time, needed) else { return asked };
-        let share = (time.as_secs_f64() / needed).min(1.0);
+        let trained = if self.config.baseline == BaselineChoice::Trained { 2.0 } else { 1.0 };
+        let share = (time.as_secs_f64() / (trained * needed)).min(1.0);
         ((asked as f64 * share).floor() as usize).clamp(1, asked)
     }
 }
+
+/// Share of a deadline for the strategy, and again for the baseline, which gets the same effort.
+/// The rest is for the final training.
+const SEARCH_SHARE: f64 = 0.3;
 
 /// A strategy's name in files.
 fn strategy_name(strategy: StrategyName) -> &'static str {

@@ -123,7 +123,7 @@ impl SearchSpace for CellSpace {
     }
 
     fn build(&self, cell: &Cell, scale: &Scale) -> Result<Graph, GraphError> {
-        let mut graph = Graph::default();
+        let mut graph = Graph::with_capacity(n_cells(scale.layers) * most_nodes(cell));
         let image = graph.input(Shape::Map(scale.input));
         let stem = graph.within("stem", |graph| {
             let conv = graph.add("conv", Op::Conv2d(Conv2d::same(3 * scale.channels, 3, 1)), &[image])?;
@@ -148,9 +148,6 @@ impl SearchSpace for CellSpace {
             };
             (before, last) = (last, out);
             side = side.div_ceil(stride);
-            if layer == 0 {
-                graph.reserve(n_cells);
-            }
         }
         let relu = graph.add("relu", Op::Activation(Activation::Relu), &[last])?;
         let pooled = graph.add("pool", Op::GlobalAvgPool, &[relu])?;
@@ -193,6 +190,19 @@ impl SearchSpace for CellSpace {
 /// Cells in a network of `layers` layers: two more, the reductions.
 pub fn n_cells(layers: usize) -> usize {
     layers + 2
+}
+
+/// Nodes of one cell at most.
+fn most_nodes(cell: &Cell) -> usize {
+    let side = |op| match op {
+        CellOp::Identity => 3,
+        CellOp::SepConv3 | CellOp::SepConv5 => 8,
+        CellOp::AvgPool | CellOp::MaxPool => 1,
+    };
+    // A block also has a sum, and as a loose end a ReLU, a convolution, its norm and another sum.
+    let block = |block: &Block| block.ops.map(side).iter().sum::<usize>() + 5;
+    let inputs = 2 * 3;
+    inputs + cell.blocks.iter().map(block).sum::<usize>()
 }
 
 /// Indices of the two reduction cells.
@@ -320,6 +330,7 @@ fn sep_conv(
     })
 }
 
+// Always inlined: the convolution is then built where it stays instead of copied there.
 #[inline(always)]
 fn conv_norm(graph: &mut Graph, input: NodeId, conv: Conv2d) -> Result<NodeId, GraphError> {
     let conv = graph.add("conv", Op::Conv2d(conv), &[input])?;
