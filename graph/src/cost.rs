@@ -35,100 +35,93 @@ impl StaticCost {
 
 /// Costs of `graph` for one sample.
 pub fn static_cost(graph: &Graph) -> StaticCost {
-    let mut cost = StaticCost::default();
     let users = graph.n_users();
-    let mut buffers: Vec<Buffer> = graph.ids().map(|id| Buffer { owner: id, last_use: id, bytes: 0 }).collect();
-    for id in graph.ids() {
-        let own = node_cost(graph, id);
-        cost.params += own.params;
-        if let Some(input) = fold::alias(graph, &users, id) {
-            buffers[id.index()].owner = buffers[input.index()].owner;
-            if matches!(graph.op(id), Op::BatchNorm) && !matches!(graph.op(input), Op::Conv2d(conv) if conv.bias) {
-                // The convolution's bias, written by folding.
-                let bias = F32_BYTES * graph.shape(id).channels() as u64;
-                cost.model_bytes += bias;
-                cost.traffic_bytes += bias;
-            }
+    let mut cost = StaticCost::default();
+    let (mut is_live, mut live_bytes) = (vec![false; users.len()], 0);
+    // Backwards: a value is alive from its last reader, which comes first, to the node that makes it.
+    for id in graph.ids().rev() {
+        let folds_into = fold::alias(graph, &users, id);
+        add_weights(&mut cost, graph, id, folds_into);
+        if folds_into.is_some() {
             continue;
         }
-        cost.macs += own.macs;
-        cost.model_bytes += F32_BYTES * own.weights;
-        cost.traffic_bytes += F32_BYTES * own.weights;
-        let bytes = bytes(graph, id);
-        buffers[id.index()].bytes = bytes;
+        let made = F32_BYTES * graph.shape(id).elements() as u64;
         if !matches!(graph.op(id), Op::Input) {
             cost.n_ops += 1;
-            cost.traffic_bytes += bytes;
+            cost.traffic_bytes += made;
+        }
+        // What nobody reads is there while it is made.
+        if !is_live[id.index()] {
+            live_bytes += made;
         }
         for &input in graph.inputs(id) {
-            cost.traffic_bytes += self::bytes(graph, input);
-            let owner = buffers[input.index()].owner;
-            buffers[owner.index()].last_use = id;
+            let read = F32_BYTES * graph.shape(input).elements() as u64;
+            cost.traffic_bytes += read;
+            let value = fold::origin(graph, &users, input).index();
+            if !is_live[value] {
+                is_live[value] = true;
+                live_bytes += read;
+            }
         }
+        cost.peak_bytes = cost.peak_bytes.max(live_bytes);
+        live_bytes -= made;
     }
-    cost.peak_bytes = peak_bytes(&buffers);
+    cost.traffic_bytes += cost.model_bytes;
     cost
-}
-
-#[inline]
-fn bytes(graph: &Graph, id: NodeId) -> u64 {
-    F32_BYTES * graph.shape(id).elements() as u64
-}
-
-/// The memory that holds a node's value.
-struct Buffer {
-    /// The node whose memory it is: another one where this node is folded away.
-    owner: NodeId,
-    /// The last node that reads it; the owner where nobody does.
-    last_use: NodeId,
-    /// Size, in bytes; 0 where it is another node's.
-    bytes: u64,
-}
-
-/// What a node costs where nothing is folded.
-#[derive(Default)]
-struct NodeCost {
-    params: u64,
-    macs: u64,
-    /// Numbers that ship.
-    weights: u64,
 }
 
 /// Trainable parameters of node `id`.
 pub fn params(graph: &Graph, id: NodeId) -> u64 {
-    node_cost(graph, id).params
+    weights(graph, id).params
 }
 
 /// Multiply-accumulates of node `id` for one sample.
 pub fn macs(graph: &Graph, id: NodeId) -> u64 {
-    node_cost(graph, id).macs
+    weights(graph, id).macs
 }
 
+fn weights(graph: &Graph, id: NodeId) -> StaticCost {
+    let mut cost = StaticCost::default();
+    add_weights(&mut cost, graph, id, None);
+    cost
+}
+
+/// Adds what the weights of node `id` cost: parameters, their use, and the bytes that ship.
+// Always inlined: its sums then stay in registers through the loop above.
 #[inline(always)]
-fn node_cost(graph: &Graph, id: NodeId) -> NodeCost {
+fn add_weights(cost: &mut StaticCost, graph: &Graph, id: NodeId, folds_into: Option<NodeId>) {
     let shape = graph.shape(id);
-    let fan_in = || graph.inputs(id).first().map_or(0, |&input| graph.shape(input).channels());
+    let fan_in = || graph.shape(graph.inputs(id)[0]).channels();
     match graph.op(id) {
         Op::Conv2d(conv) => {
-            let kernel = conv.channels * conv.taps(fan_in());
-            let bias = if conv.bias { conv.channels } else { 0 };
+            let kernel = (conv.channels * conv.taps(fan_in())) as u64;
+            let bias = if conv.bias { conv.channels as u64 } else { 0 };
             // Every weight but a bias is used once at every place of the output.
             let [height, width] = shape.spatial();
-            let weights = (kernel + bias) as u64;
-            NodeCost { params: weights, macs: (kernel * height * width) as u64, weights }
+            cost.macs += kernel * (height * width) as u64;
+            cost.params += kernel + bias;
+            cost.model_bytes += F32_BYTES * (kernel + bias);
         }
         Op::Linear(features) => {
-            let kernel = features * fan_in();
-            let weights = (kernel + features) as u64;
-            NodeCost { params: weights, macs: kernel as u64, weights }
+            let (kernel, bias) = ((features * fan_in()) as u64, *features as u64);
+            cost.macs += kernel;
+            cost.params += kernel + bias;
+            cost.model_bytes += F32_BYTES * (kernel + bias);
         }
-        // Alone it ships mean and variance as well.
         Op::BatchNorm => {
             let channels = shape.channels() as u64;
-            NodeCost { params: 2 * channels, macs: 0, weights: 4 * channels }
+            cost.params += 2 * channels;
+            let shipped = match folds_into.map(|conv| graph.op(conv)) {
+                Some(Op::Conv2d(conv)) if conv.bias => 0,
+                // The convolution's bias, written by folding.
+                Some(_) => channels,
+                // Mean and variance as well.
+                None => 4 * channels,
+            };
+            cost.model_bytes += F32_BYTES * shipped;
         }
         // Zeros ship as a constant.
-        Op::Zero(_) => NodeCost { weights: shape.elements() as u64, ..NodeCost::default() },
+        Op::Zero(_) => cost.model_bytes += F32_BYTES * shape.elements() as u64,
         Op::Input
         | Op::Activation(_)
         | Op::MaxPool(_)
@@ -136,19 +129,6 @@ fn node_cost(graph: &Graph, id: NodeId) -> NodeCost {
         | Op::GlobalAvgPool
         | Op::Add
         | Op::Concat
-        | Op::Identity => NodeCost::default(),
+        | Op::Identity => {}
     }
-}
-
-/// One pass: a buffer is added when its owner runs and dropped after its last reader has.
-fn peak_bytes(buffers: &[Buffer]) -> u64 {
-    let mut dying = vec![0_u64; buffers.len()];
-    let (mut live, mut peak) = (0, 0);
-    for (idx, buffer) in buffers.iter().enumerate() {
-        live += buffer.bytes;
-        peak = peak.max(live);
-        dying[buffer.last_use.index()] += buffer.bytes;
-        live -= dying[idx];
-    }
-    peak
 }

@@ -14,13 +14,14 @@ pub const BN_EPSILON: f32 = 1e-5;
 /// The input whose value node `id` stands for in the shipped network, if it is not a node there.
 ///
 /// A batch norm vanishes into a convolution that nobody else reads; an identity always vanishes,
-/// unless it is the whole network's output.
+/// unless it is the whole network's output. `users` is [`Graph::n_users`].
+// Always inlined: pricing asks it of every node and of every input.
 #[inline(always)]
 pub fn alias(graph: &Graph, users: &[u32], id: NodeId) -> Option<NodeId> {
-    let input = *graph.inputs(id).first()?;
     match graph.op(id) {
-        Op::Identity => (Some(id) != graph.output()).then_some(input),
+        Op::Identity => (Some(id) != graph.output()).then(|| graph.inputs(id)[0]),
         Op::BatchNorm => {
+            let input = graph.inputs(id)[0];
             let folds = matches!(graph.op(input), Op::Conv2d(_)) && users[input.index()] == 1;
             // The output stays the last node, even where nodes that nobody reads stand between.
             let stays_last = Some(id) != graph.output() || input.index() + 1 == id.index();
@@ -37,6 +38,16 @@ pub fn alias(graph: &Graph, users: &[u32], id: NodeId) -> Option<NodeId> {
         | Op::Concat
         | Op::Zero(_) => None,
     }
+}
+
+/// The shipped node whose value node `id` stands for: itself, unless it has an [`alias`].
+/// `users` is [`Graph::n_users`].
+#[inline]
+pub fn origin(graph: &Graph, users: &[u32], mut id: NodeId) -> NodeId {
+    while let Some(input) = alias(graph, users, id) {
+        id = input;
+    }
+    id
 }
 
 /// The network as it ships, without its weights. Node names are kept.

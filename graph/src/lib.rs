@@ -123,29 +123,36 @@ pub enum GraphError {
 }
 
 impl Graph {
+    /// An empty graph with room for this many nodes: one that never moves while it grows is built
+    /// faster.
+    pub fn with_capacity(n_nodes: usize) -> Self {
+        let (nodes, scopes) = (Vec::with_capacity(n_nodes), Vec::with_capacity(n_nodes));
+        // Most nodes read one other, and some two.
+        Self { nodes, edges: Vec::with_capacity(n_nodes * 5 / 4), scopes, here: 0 }
+    }
+
     /// Adds the graph's input and names it `image`.
     pub fn input(&mut self, shape: Shape) -> NodeId {
         self.push(Label::from("image"), Op::Input, shape, &[])
     }
 
     /// Adds a node after its inputs; infers and checks its shape.
+    ///
+    /// # Errors
+    /// The inputs do not fit the operation; the graph stays as it was.
+    // Always inlined: most callers name the operation, so that most of its checks are decided when
+    // the program is compiled, and the node is written where it stays.
     #[inline(always)]
     pub fn add(&mut self, label: impl Into<Label>, op: Op, inputs: &[NodeId]) -> Result<NodeId, GraphError> {
         let label = label.into();
-        match op.infer(inputs.iter().map(|&id| self.shape(id))) {
+        match op.infer(inputs.iter().map(|&id| &self.node(id).shape)) {
             Some(shape) => Ok(self.push(label, op, shape, inputs)),
             None => Err(self.misfit(label.word, label.index, op.name(), inputs)),
         }
     }
 
-    /// Makes room for a graph that is `times` as large as this one: networks repeat themselves, and
-    /// a graph that never moves while it grows is built in half the time.
-    pub fn reserve(&mut self, times: usize) {
-        self.nodes.reserve(self.nodes.len() * times);
-        self.edges.reserve(self.edges.len() * times);
-        self.scopes.reserve(self.scopes.len() * times);
-    }
-
+    /// Takes the label in parts: a reference to it would keep it in memory on the way that does not
+    /// fail as well.
     #[cold]
     fn misfit(&self, word: &'static str, index: Option<u32>, op: &'static str, inputs: &[NodeId]) -> GraphError {
         GraphError::Shape {

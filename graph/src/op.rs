@@ -142,7 +142,7 @@ pub enum Activation {
 
 impl Op {
     /// Name used in errors and reports.
-    #[inline(always)]
+    #[inline]
     pub fn name(&self) -> &'static str {
         match self {
             Self::Input => "Input",
@@ -167,18 +167,19 @@ impl Op {
     }
 
     /// Output shape for these input shapes, or `None` where they do not fit.
+    // Inlined with `Graph::add`, and for its reason.
     #[inline(always)]
-    pub(crate) fn infer(&self, inputs: impl ExactSizeIterator<Item = Shape>) -> Option<Shape> {
+    pub(crate) fn infer<'a>(&self, inputs: impl ExactSizeIterator<Item = &'a Shape>) -> Option<Shape> {
         let mut inputs = inputs;
         let n_inputs = inputs.len();
         let first = inputs.next()?;
         match self {
             Self::Input => None,
-            Self::Add => (n_inputs >= 2 && inputs.all(|it| it == first)).then_some(first),
+            Self::Add => (n_inputs >= 2 && inputs.all(|it| it == first)).then_some(*first),
             Self::Concat => {
-                let Shape::Map([mut channels, height, width]) = first else { return None };
+                let Shape::Map([mut channels, height, width]) = *first else { return None };
                 for shape in inputs {
-                    match shape {
+                    match *shape {
                         Shape::Map([more, h, w]) if [h, w] == [height, width] => channels += more,
                         Shape::Map(_) | Shape::Vector(_) => return None,
                     }
@@ -186,13 +187,13 @@ impl Op {
                 Some(Shape::Map([channels, height, width]))
             }
             _ if n_inputs != 1 => None,
-            Self::BatchNorm | Self::Activation(_) | Self::Identity => Some(first),
+            Self::BatchNorm | Self::Activation(_) | Self::Identity => Some(*first),
             Self::Linear(features) => match first {
                 Shape::Vector(_) if *features > 0 => Some(Shape::Vector(*features)),
                 Shape::Vector(_) | Shape::Map(_) => None,
             },
             Self::Conv2d(_) | Self::MaxPool(_) | Self::AvgPool(_) | Self::GlobalAvgPool | Self::Zero(_) => {
-                let Shape::Map([channels, height, width]) = first else { return None };
+                let Shape::Map([channels, height, width]) = *first else { return None };
                 self.infer_map(channels, height, width)
             }
         }

@@ -1,6 +1,6 @@
 //! The work in a network by kind: what an engine prices differently.
 
-use graph::{Graph, NodeId, Op};
+use graph::{Graph, NodeId, Op, fold::alias};
 use serde::{Deserialize, Serialize};
 
 /// Kinds of work; each has a price of its own in a latency table.
@@ -90,40 +90,34 @@ impl Features {
 /// priced.
 pub fn features(graph: &Graph) -> Features {
     let users = graph.n_users();
-    let mut features = Features::default();
+    let (mut features, mut n_ops) = (Features::default(), 0_u32);
     for id in graph.ids() {
         if let Some((work, amount)) = work(graph, &users, id) {
             features.0[work as usize] += amount;
-            features.0[Work::Dispatch as usize] += 1.0;
+            n_ops += 1;
         }
     }
+    features.0[Work::Dispatch as usize] = f64::from(n_ops);
     features
 }
 
 /// What node `id` does in the shipped network; `None` where it is not part of it.
+#[inline]
 fn work(graph: &Graph, users: &[u32], id: NodeId) -> Option<(Work, f64)> {
     let outputs = graph.shape(id).elements() as f64;
     let inputs = graph.inputs(id);
     match graph.op(id) {
         Op::Input => None,
-        Op::Identity => (Some(id) == graph.output()).then_some((Work::Elementwise, outputs)),
-        Op::BatchNorm => {
-            // The rule of `graph::fold`; a property test holds the two together.
-            let conv = inputs[0];
-            let folds = matches!(graph.op(conv), Op::Conv2d(_)) && users[conv.index()] == 1;
-            let stays_last = Some(id) != graph.output() || conv.index() + 1 == id.index();
-            (!(folds && stays_last)).then_some((Work::Elementwise, outputs))
-        }
+        Op::Identity | Op::BatchNorm => alias(graph, users, id).is_none().then_some((Work::Elementwise, outputs)),
         Op::Conv2d(conv) => {
             let fan_in = graph.shape(inputs[0]).channels();
-            let taps = conv.kernel[0] * conv.kernel[1];
             let work = match conv.groups {
-                1 if taps == 1 => Work::Pointwise,
+                1 if conv.kernel == [1, 1] => Work::Pointwise,
                 1 => Work::Dense,
                 groups if groups == fan_in => Work::Depthwise,
                 _ => Work::Dense,
             };
-            Some((work, outputs * (fan_in / conv.groups * taps) as f64))
+            Some((work, outputs * conv.taps(fan_in) as f64))
         }
         Op::Linear(_) => Some((Work::Linear, outputs * graph.shape(inputs[0]).channels() as f64)),
         Op::MaxPool(pool) => Some((Work::MaxPool, outputs * (pool.kernel[0] * pool.kernel[1]) as f64)),
