@@ -122,7 +122,9 @@ impl RandomWs {
                 scored.push(Chosen { arch, accuracy, cost });
             }
             let done = total - (self.settings.scored - scored.len()) as u64;
-            if study.look(NAME, "scoring", done, total)? == Signal::WrapUp && !scored.is_empty() {
+            // Late or not, there must be something to choose from.
+            let enough = self.settings.finalists <= scored.len();
+            if study.look(NAME, "scoring", done, total)? == Signal::WrapUp && enough {
                 break;
             }
         }
