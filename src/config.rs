@@ -342,7 +342,8 @@ impl SearchConfig {
     /// The deadline, if there is one.
     pub fn deadline(&self) -> Result<Option<Duration>> {
         let parse = |text: &String| {
-            let seconds = Metric::TrainTime.parse(text).map_err(|error| usage(format!("--deadline {text}: {error}")))?;
+            let seconds =
+                Metric::TrainTime.parse(text).map_err(|error| usage(format!("--deadline {text}: {error}")))?;
             Ok(Duration::from_secs_f64(seconds))
         };
         self.deadline.as_ref().map(parse).transpose()
@@ -369,9 +370,9 @@ impl SearchConfig {
             ComputeChoice::Cuda if Compute::has_cuda() => Err(usage(
                 "--compute cuda: no NVIDIA GPU was found here; is the driver loaded? `pipeline doctor` tells more",
             )),
-            ComputeChoice::Cuda => Err(usage(
-                "--compute cuda: this build has no CUDA; build with `cargo build --release --features cuda`",
-            )),
+            ComputeChoice::Cuda => {
+                Err(usage("--compute cuda: this build has no CUDA; build with `cargo build --release --features cuda`"))
+            }
         }
     }
 
@@ -405,7 +406,9 @@ impl SearchConfig {
     /// The file's text.
     pub fn to_toml(&self) -> Result<String> {
         let text = toml::to_string_pretty(self).context("a configuration has a TOML form")?;
-        Ok(format!("# Everything this run depends on. Repeat it: pipeline search --config config.toml --run ANOTHER\n\n{text}"))
+        Ok(format!(
+            "# Everything this run depends on. Repeat it: pipeline search --config config.toml --run ANOTHER\n\n{text}"
+        ))
     }
 
     /// Reads a file that [`SearchConfig::to_toml`] wrote.

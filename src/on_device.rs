@@ -101,8 +101,8 @@ impl OnDevice {
         let path = folder.path().join("candidate.onnx");
         std::fs::write(&path, bytes).map_err(unavailable)?;
         let tries = if what == What::Candidate { 1 } else { TRIES };
-        let measurement = measure(self.device.as_mut(), &path, protocol, self.allow, tries)
-            .map_err(|error| meter(&device, error))?;
+        let measurement =
+            measure(self.device.as_mut(), &path, protocol, self.allow, tries).map_err(|error| meter(&device, error))?;
         let line =
             Measured { what, network: key.0.clone(), features: features(graph), measurement: measurement.clone() };
         self.folder.append(MEASUREMENTS, &line).map_err(|error| MeterError {

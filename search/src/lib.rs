@@ -49,7 +49,9 @@ pub enum Error {
         error: String,
     },
     /// A resumed search proposes something else than its record says.
-    #[error("trial {trial} differs from the recorded one: the run was made with another version or on another kind of machine; start a new run")]
+    #[error(
+        "trial {trial} differs from the recorded one: the run was made with another version or on another kind of machine; start a new run"
+    )]
     Diverged {
         /// Number of the trial, from 0.
         trial: u64,

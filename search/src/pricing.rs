@@ -7,7 +7,9 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use graph::Graph;
-use targets::{Budget, Cost, CostModel, Features, Figure, Judgement, Measurement, Meter, MeterErrorKind, Metric, Source, features};
+use targets::{
+    Budget, Cost, CostModel, Features, Figure, Judgement, Measurement, Meter, MeterErrorKind, Metric, Source, features,
+};
 
 use crate::Result;
 

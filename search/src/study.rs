@@ -112,6 +112,10 @@ pub struct Study {
     folder: Option<PathBuf>,
     journal: Option<File>,
     trials: Vec<Trial>,
+    /// Where each trial's line begins in the file, in bytes.
+    starts: Vec<u64>,
+    /// Whether time enters decisions, so that a resumed search may propose something else.
+    timed: bool,
     /// Trials that the running strategy has proposed; those behind it await being proposed again.
     cursor: usize,
     best: Option<usize>,
@@ -131,7 +135,8 @@ struct Snapshot<T> {
 impl Study {
     /// A record that is kept in memory.
     pub fn new(budget: Budget, watch: Box<dyn Watch>) -> Self {
-        Self { budget, watch, folder: None, journal: None, trials: Vec::new(), cursor: 0, best: None }
+        let (trials, starts) = (Vec::new(), Vec::new());
+        Self { budget, watch, folder: None, journal: None, trials, starts, timed: false, cursor: 0, best: None }
     }
 
     /// The record in `folder/study.jsonl`; what an earlier session wrote there is taken up.
@@ -142,8 +147,7 @@ impl Study {
     pub fn open(folder: &Path, budget: Budget, watch: Box<dyn Watch>) -> Result<Self> {
         let path = folder.join("study.jsonl");
         let at = |error: std::io::Error| Error::File { path: path.clone(), error };
-        let mut journal =
-            OpenOptions::new().create(true).read(true).append(true).open(&path).map_err(at)?;
+        let mut journal = OpenOptions::new().create(true).read(true).append(true).open(&path).map_err(at)?;
         let text = fs::read_to_string(&path).map_err(at)?;
         let whole = text.rfind('\n').map_or(0, |end| end + 1);
         if whole < text.len() {
@@ -151,6 +155,7 @@ impl Study {
             journal.seek(std::io::SeekFrom::End(0)).map_err(at)?;
         }
         let mut study = Self::new(budget, watch);
+        let mut start = 0;
         for (number, line) in text[..whole].lines().enumerate() {
             let trial = serde_json::from_str(line).map_err(|error| Error::Study {
                 path: path.clone(),
@@ -158,10 +163,18 @@ impl Study {
                 error: error.to_string(),
             })?;
             study.trials.push(trial);
+            study.starts.push(start);
+            start += line.len() as u64 + 1;
         }
         study.folder = Some(folder.to_owned());
         study.journal = Some(journal);
         Ok(study)
+    }
+
+    /// Says that time enters decisions: a deadline, or measurements. What an earlier session
+    /// proposed after its last snapshot is then replaced where the resumed one proposes otherwise.
+    pub fn allow_other_proposals(&mut self) {
+        self.timed = true;
     }
 
     /// Has somebody else look from now on.
@@ -186,22 +199,43 @@ impl Study {
     /// says it did.
     pub fn record(&mut self, mut trial: Trial) -> Result<()> {
         trial.trial = self.next();
-        match self.trials.get(self.cursor) {
-            Some(known) if known.arch == trial.arch && known.strategy == trial.strategy => {}
-            Some(_) => return Err(Error::Diverged { trial: trial.trial }),
-            None => {
-                if let (Some(journal), Some(folder)) = (&mut self.journal, &self.folder) {
-                    let at = |error| Error::File { path: folder.join("study.jsonl"), error };
-                    let mut line = serde_json::to_string(&trial).map_err(|error| at(error.into()))?;
-                    line.push('\n');
-                    journal.write_all(line.as_bytes()).map_err(at)?;
-                    journal.sync_data().map_err(at)?;
-                }
-                self.trials.push(trial);
+        let known = self.trials.get(self.cursor);
+        let is_same = known.is_some_and(|known| known.arch == trial.arch && known.strategy == trial.strategy);
+        if known.is_some() && !is_same {
+            if !self.timed {
+                return Err(Error::Diverged { trial: trial.trial });
             }
+            self.forget_the_rest()?;
+        }
+        if !is_same {
+            self.append(trial)?;
         }
         self.consider(self.cursor);
         self.cursor += 1;
+        Ok(())
+    }
+
+    fn append(&mut self, trial: Trial) -> Result<()> {
+        if let (Some(journal), Some(folder)) = (&mut self.journal, &self.folder) {
+            let at = |error| Error::File { path: folder.join("study.jsonl"), error };
+            let mut line = serde_json::to_string(&trial).map_err(|error| at(error.into()))?;
+            line.push('\n');
+            self.starts.push(journal.metadata().map_err(at)?.len());
+            journal.write_all(line.as_bytes()).map_err(at)?;
+            journal.sync_data().map_err(at)?;
+        }
+        self.trials.push(trial);
+        Ok(())
+    }
+
+    /// Drops the recorded trials that are still to be proposed.
+    fn forget_the_rest(&mut self) -> Result<()> {
+        if let (Some(journal), Some(folder), Some(&start)) = (&self.journal, &self.folder, self.starts.get(self.cursor))
+        {
+            journal.set_len(start).map_err(|error| Error::File { path: folder.join("study.jsonl"), error })?;
+        }
+        self.starts.truncate(self.cursor);
+        self.trials.truncate(self.cursor);
         Ok(())
     }
 

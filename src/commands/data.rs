@@ -47,7 +47,14 @@ fn list(json: bool) -> Result<Exit> {
         if !json {
             terminal::print(&format!(
                 "{:<14} {channels}x{height}x{width}, {} classes, {} + {} images, {:.1} MB, {here}\n{:<14} {}; {}",
-                set.name, set.n_classes, set.n_train, set.n_test, set.bytes as f64 / 1e6, "", set.title, set.licence
+                set.name,
+                set.n_classes,
+                set.n_train,
+                set.n_test,
+                set.bytes as f64 / 1e6,
+                "",
+                set.title,
+                set.licence
             ));
         }
     }
@@ -65,13 +72,20 @@ fn show(report: &Report, json: bool) -> Result<Exit> {
     } else {
         let shape = report.shape.map_or("unknown".to_owned(), |[c, h, w]| format!("{c}x{h}x{w}"));
         let format = report.format.map_or("not recognised".to_owned(), |it| format!("{it:?}"));
-        terminal::print(&format!("{}: {format}, images {shape}, {} classes", report.path.display(), report.classes.len()));
+        terminal::print(&format!(
+            "{}: {format}, images {shape}, {} classes",
+            report.path.display(),
+            report.classes.len()
+        ));
         for (name, part) in [("train", &report.train), ("test", &report.test)] {
             if let Some(part) = part {
                 let (least, most) = (part.counts.iter().min(), part.counts.iter().max());
                 terminal::print(&format!(
                     "  {name:<6} {} images, {} to {} a class, sha256 {}",
-                    part.n, least.copied().unwrap_or(0), most.copied().unwrap_or(0), &part.sha256[..16]
+                    part.n,
+                    least.copied().unwrap_or(0),
+                    most.copied().unwrap_or(0),
+                    &part.sha256[..16]
                 ));
             }
         }

@@ -27,7 +27,11 @@ pub fn run(args: &JsonArgs) -> Result<Exit> {
     let rows = [
         ("version", format!("pipeline {}, agent {}, {}", env!("CARGO_PKG_VERSION"), facts.agent, facts.engine)),
         ("processor", format!("{} ({}), {} cores", now.cpu, facts.arch, now.cores)),
-        ("memory", now.free_memory_bytes.map_or_else(unknown, |it| format!("{} free", targets::Metric::Memory.format(it as f64)))),
+        (
+            "memory",
+            now.free_memory_bytes
+                .map_or_else(unknown, |it| format!("{} free", targets::Metric::Memory.format(it as f64))),
+        ),
         ("load", now.load_average.map_or_else(unknown, |it| format!("{it:.2}"))),
         ("governor", now.governor.clone().unwrap_or_else(unknown)),
         ("frequency", now.frequency_khz.map_or_else(unknown, |it| format!("{:.2} GHz", it as f64 * 1e-6))),

@@ -55,18 +55,43 @@ pub fn run(plan: &Plan, json: bool) -> Result<Exit> {
     let Estimate { architectures, feasible_share, feasible_of, search_steps, training_images, seconds, memory_bytes } =
         estimate;
     let images = &plan.images;
-    terminal::print(&format!("data      {} ({} training, {} validation images, {} classes)", plan.config.data,
-        images.set.train.len(), images.set.validation.len(), images.source.classes.len()));
-    terminal::print(&format!("space     {architectures} cells of {} to {} blocks", plan.space.blocks.start(), plan.space.blocks.end()));
+    terminal::print(&format!(
+        "data      {} ({} training, {} validation images, {} classes)",
+        plan.config.data,
+        images.set.train.len(),
+        images.set.validation.len(),
+        images.source.classes.len()
+    ));
+    terminal::print(&format!(
+        "space     {architectures} cells of {} to {} blocks",
+        plan.space.blocks.start(),
+        plan.space.blocks.end()
+    ));
     for bound in &plan.budget.bounds {
         let metric = bound.metric;
         let kind = if bound.hard { "hard" } else { "soft" };
-        let limit = |sign: &str, value: Option<f64>| value.map(|it| format!(" {sign} {}", metric.format(it))).unwrap_or_default();
-        terminal::print(&format!("bound     {}{}{} ({kind})", metric.name(), limit("<=", bound.max), limit(">=", bound.min)));
+        let limit = |sign: &str, value: Option<f64>| {
+            value.map(|it| format!(" {sign} {}", metric.format(it))).unwrap_or_default()
+        };
+        terminal::print(&format!(
+            "bound     {}{}{} ({kind})",
+            metric.name(),
+            limit("<=", bound.max),
+            limit(">=", bound.min)
+        ));
     }
-    terminal::print(&format!("feasible  {:.1} % of {feasible_of} random cells, by what is known before training", 100.0 * feasible_share));
-    terminal::print(&format!("work      {search_steps} steps of shared training, final training on {training_images} images"));
-    terminal::print(&format!("time      about {} (estimated from a probe of {} s a kind)", Metric::TrainTime.format(seconds), PROBE.as_secs()));
+    terminal::print(&format!(
+        "feasible  {:.1} % of {feasible_of} random cells, by what is known before training",
+        100.0 * feasible_share
+    ));
+    terminal::print(&format!(
+        "work      {search_steps} steps of shared training, final training on {training_images} images"
+    ));
+    terminal::print(&format!(
+        "time      about {} (estimated from a probe of {} s a kind)",
+        Metric::TrainTime.format(seconds),
+        PROBE.as_secs()
+    ));
     terminal::print(&format!("memory    about {} (peak of the probe)", Metric::Memory.format(memory_bytes as f64)));
     Ok(Exit::Ok)
 }

@@ -37,7 +37,7 @@ pub struct Exported {
 /// File of the export stage's findings.
 pub const EXPORTED: &str = "exported.json";
 
-/// Largest absolute difference of a logit that counts as the same network.
+/// Largest difference of a logit that counts as the same network, for logits of up to 1 in size.
 const TOLERANCE: f64 = 1e-4;
 
 /// Images of the validation part that trainer and runtime are compared on.
@@ -89,13 +89,12 @@ fn prove(folder: &RunFolder, graph: &Graph, weights: &Weights, images: &Images, 
     let batch = data::batch(&set.part, &compared, &set.normalisation, None);
     let found = worker.check(&model, &batch.pixels).context("the runtime cannot run the model")?;
     let expected = logits(graph, weights, batch.pixels, set.part.shape)?;
-    let differences = expected.iter().zip(&found.values).map(|(a, b)| f64::from((a - b).abs()));
-    let parity = Parity { images: compared.len(), max_difference: differences.fold(0.0, f64::max) };
-    if TOLERANCE < parity.max_difference || expected.len() != found.values.len() {
+    let (max_difference, allowed) = compare(&expected, &found.values);
+    let parity = Parity { images: compared.len(), max_difference };
+    if allowed < max_difference {
         let message = format!(
-            "the runtime computes something else than was trained: a logit differs by {:.2e}, more than {TOLERANCE:.0e}; \
-             the model in {} must not ship",
-            parity.max_difference,
+            "the runtime computes something else than was trained: a logit differs by {max_difference:.2e}, more than \
+             {allowed:.0e}; the model in {} must not ship",
             model.display()
         );
         return Err(Failure { exit: Exit::Rejected, message }.into());
@@ -106,12 +105,21 @@ fn prove(folder: &RunFolder, graph: &Graph, weights: &Weights, images: &Images, 
     Ok(Exported { bytes, parity, probe, test })
 }
 
+/// How far a logit of `found` is from that in `expected` at most, and how far it may be: rounding
+/// grows with the logits.
+pub fn compare(expected: &[f32], found: &[f32]) -> (f64, f64) {
+    let size = expected.iter().fold(1.0, |size: f64, it| size.max(f64::from(it.abs())));
+    if expected.len() != found.len() {
+        return (f64::INFINITY, TOLERANCE * size);
+    }
+    let differences = expected.iter().zip(found).map(|(a, b)| f64::from((a - b).abs()));
+    // What is no number is as far away as anything can be.
+    let largest = differences.fold(0.0, |largest: f64, it| largest.max(if it.is_nan() { f64::INFINITY } else { it }));
+    (largest, TOLERANCE * size)
+}
+
 /// Images that the model file classifies right, asked through the runtime alone.
-pub fn runtime_score(
-    model: &std::path::Path,
-    part: &data::Part,
-    normalisation: &data::Normalisation,
-) -> Result<Score> {
+pub fn runtime_score(model: &std::path::Path, part: &data::Part, normalisation: &data::Normalisation) -> Result<Score> {
     /// Images a request: a few dozen megabytes at most.
     const AT_ONCE: usize = 2_000;
     let worker = on_device::worker()?;

@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, path::Path};
 
 use anyhow::{Context, Result};
 use runtime::device::Device;
-use search::{space::{SearchSpace, cell::CellSpace}, study::Trial};
+use search::{
+    space::{SearchSpace, cell::CellSpace},
+    study::Trial,
+};
 use targets::{
     Allow, Bound, Cost, CostModel, Figure, Judgement, Measurement, Metric, Protocol, Source, Target, features,
 };
@@ -57,7 +60,8 @@ fn file(args: &MeasureArgs, model: &Path) -> Result<Exit> {
     }
     let bound = match &args.max_latency {
         Some(text) => {
-            let max = Metric::Latency.parse(text).map_err(|error| exit::usage(format!("--max-latency {text}: {error}")))?;
+            let max =
+                Metric::Latency.parse(text).map_err(|error| exit::usage(format!("--max-latency {text}: {error}")))?;
             Some(Bound { metric: Metric::Latency, min: None, max: Some(max), hard: true })
         }
         None => None,
@@ -82,7 +86,10 @@ fn file(args: &MeasureArgs, model: &Path) -> Result<Exit> {
             let (low, high) = regression.interval;
             terminal::print(&format!(
                 "against the baseline: {:+.1} % ({:+.1} to {:+.1} %), {:?}",
-                100.0 * regression.shift, 100.0 * low, 100.0 * high, regression.verdict
+                100.0 * regression.shift,
+                100.0 * low,
+                100.0 * high,
+                regression.verdict
             ));
         }
     }
@@ -98,21 +105,29 @@ fn lines(measurement: &Measurement, figure: &Figure, allow: Allow) {
     if let Some(summary) = measurement.summary() {
         terminal::print(&format!(
             "          min {}, p50 {} ({} to {}), p99 {}, {} outliers of {}",
-            time(summary.min), time(summary.p50), time(summary.p50_ci.0), time(summary.p50_ci.1),
-            time(summary.p99), summary.n_outliers, summary.n
+            time(summary.min),
+            time(summary.p50),
+            time(summary.p50_ci.0),
+            time(summary.p50_ci.1),
+            time(summary.p99),
+            summary.n_outliers,
+            summary.n
         ));
     }
     terminal::print(&format!(
         "cold      load {}, first run {}",
-        time(measurement.load_ns as f64 * 1e-9), time(measurement.first_run_ns as f64 * 1e-9)
+        time(measurement.load_ns as f64 * 1e-9),
+        time(measurement.first_run_ns as f64 * 1e-9)
     ));
     let bytes = |bytes: u64| if bytes == 0 { "unknown".to_owned() } else { Metric::Memory.format(bytes as f64) };
     terminal::print(&format!(
         "memory    {} while loading, {} while running",
-        bytes(measurement.load_peak_bytes), bytes(measurement.steady_peak_bytes)
+        bytes(measurement.load_peak_bytes),
+        bytes(measurement.steady_peak_bytes)
     ));
     terminal::print(&format!(
-        "by        {} on {} ({}), {} thread", measurement.engine, measurement.target, measurement.after.cpu, measurement.protocol.threads
+        "by        {} on {} ({}), {} thread",
+        measurement.engine, measurement.target, measurement.after.cpu, measurement.protocol.threads
     ));
     for note in measurement.notes(&allow) {
         say(&format!("note: {note}"));
@@ -184,8 +199,11 @@ pub fn settle(
         )?;
         measurement = Some(found);
     }
-    let bounds: Vec<Judged> =
-        budget.bounds.iter().map(|bound| Judged { bound: *bound, judgement: bound.judge(cost.get(bound.metric)) }).collect();
+    let bounds: Vec<Judged> = budget
+        .bounds
+        .iter()
+        .map(|bound| Judged { bound: *bound, judgement: bound.judge(cost.get(bound.metric)) })
+        .collect();
     let receipt = Receipt {
         format: 1,
         versions: versions(),
@@ -320,16 +338,26 @@ pub fn show(receipt: &Receipt, folder: &RunFolder, json: bool) -> Result<()> {
         Outcome::Over => "OVER BUDGET",
         Outcome::CannotTell => "CANNOT TELL whether the budget holds",
     };
-    terminal::print(&format!("\n{verdict}: a network of {} blocks a cell for {}", receipt.cell.blocks.len(), receipt.target_title));
-    terminal::print(&format!("  test accuracy  {}, by the shipped file in {}", receipt.accuracy.test_by_runtime, receipt.versions["engine"]));
+    terminal::print(&format!(
+        "\n{verdict}: a network of {} blocks a cell for {}",
+        receipt.cell.blocks.len(),
+        receipt.target_title
+    ));
+    terminal::print(&format!(
+        "  test accuracy  {}, by the shipped file in {}",
+        receipt.accuracy.test_by_runtime, receipt.versions["engine"]
+    ));
     for metric in Metric::ALL {
         let Some(figure) = receipt.cost.get(metric) else { continue };
         let judged = receipt.bounds.iter().filter(|it| it.bound.metric == metric);
-        let judged: Vec<String> = judged.map(|it| {
-            let limit = it.bound.max.map(|max| format!("<= {}", metric.format(max)));
-            let limit = limit.or_else(|| it.bound.min.map(|min| format!(">= {}", metric.format(min)))).unwrap_or_default();
-            format!("  [{limit}: {}]", in_words(it.judgement))
-        }).collect();
+        let judged: Vec<String> = judged
+            .map(|it| {
+                let limit = it.bound.max.map(|max| format!("<= {}", metric.format(max)));
+                let limit =
+                    limit.or_else(|| it.bound.min.map(|min| format!(">= {}", metric.format(min)))).unwrap_or_default();
+                format!("  [{limit}: {}]", in_words(it.judgement))
+            })
+            .collect();
         terminal::print(&format!("  {:<13}  {}{}", metric.name(), figure.describe(metric), judged.concat()));
     }
     if let Some(row) = &receipt.baseline {
@@ -341,7 +369,8 @@ pub fn show(receipt: &Receipt, folder: &RunFolder, json: bool) -> Result<()> {
     if receipt.measurement.is_none() {
         terminal::print(&format!(
             "      nothing was measured on {}; measure here for a look: pipeline measure {} --target host",
-            receipt.target, folder.file(MODEL).display()
+            receipt.target,
+            folder.file(MODEL).display()
         ));
     }
     Ok(())
@@ -352,9 +381,15 @@ fn baseline_line(receipt: &Receipt, row: &BaselineRow) -> String {
     match (row.test, row.baseline.shared_accuracy) {
         (Some(test), _) => format!("  baseline       {name} with the same effort: test accuracy {test}"),
         (None, Some(shared)) => {
-            format!("  baseline       {name} with the same effort: {:.1} % on validation images with shared weights (its network was not trained)", 100.0 * shared)
+            format!(
+                "  baseline       {name} with the same effort: {:.1} % on validation images with shared weights (its network was not trained)",
+                100.0 * shared
+            )
         }
-        (None, None) => format!("  baseline       {name} with the same effort found nothing within the budget, {} did", receipt.strategy),
+        (None, None) => format!(
+            "  baseline       {name} with the same effort found nothing within the budget, {} did",
+            receipt.strategy
+        ),
     }
 }
 

@@ -1,7 +1,10 @@
 //! `pipeline report`: from a finished run to `report.html`.
 
 use anyhow::Result;
-use search::{space::{SearchSpace, cell::CellSpace}, study::Trial};
+use search::{
+    space::{SearchSpace, cell::CellSpace},
+    study::Trial,
+};
 use targets::{CostModel, Target};
 
 use crate::{

@@ -9,8 +9,15 @@ use search::{
     evaluator::SharedWeights,
     policy::controller::Heads,
     pricing::{Pricer, memory},
-    space::{Scale, SearchSpace, cell::{Cell, CellOp, CellSpace}},
-    strategy::{Chosen, Strategy, benas::{self, Benas}, random_ws::{self, RandomWs}},
+    space::{
+        Scale, SearchSpace,
+        cell::{Cell, CellOp, CellSpace},
+    },
+    strategy::{
+        Chosen, Strategy,
+        benas::{self, Benas},
+        random_ws::{self, RandomWs},
+    },
     study::Study,
     train::shared::Supernet,
 };
@@ -229,6 +236,9 @@ impl Plan {
         let deadline = self.config.deadline()?;
         let screen = Screen::new(self.budget.clone(), deadline.map(|it| it.mul_f64(SEARCH_SHARE)));
         let mut study = Study::open(&folder.path, self.budget.clone(), Box::new(screen))?;
+        if deadline.is_some() || board.is_some() || self.budget.get(Metric::TrainTime).is_some() {
+            study.allow_other_proposals();
+        }
         let (ranked, pricer) = match self.config.strategy {
             StrategyName::BEnas => self.benas(self.pricer(folder, board)?, &mut study)?,
             StrategyName::RandomWs => self.random_ws(self.pricer(folder, board)?, &mut study)?,
@@ -269,11 +279,8 @@ impl Plan {
     }
 
     fn benas(&self, pricer: Pricer, study: &mut Study) -> Result<(Vec<Chosen<Cell>>, Pricer)> {
-        let heads = Heads {
-            counts: self.space.blocks.end() - self.space.blocks.start() + 1,
-            ops: CellOp::ALL.len(),
-            given: 2,
-        };
+        let heads =
+            Heads { counts: self.space.blocks.end() - self.space.blocks.start() + 1, ops: CellOp::ALL.len(), given: 2 };
         let config = &self.config;
         let mut strategy = Benas::new(config.b_enas.clone(), heads, self.proxy, self.deployed, config.seed);
         self.with_shared_weights(pricer, study, &mut strategy)
@@ -365,12 +372,7 @@ fn strategy_name(strategy: StrategyName) -> &'static str {
 
 fn baseline(found: Option<Chosen<Cell>>) -> Baseline {
     let (accuracy, cost) = (found.as_ref().map(|it| it.accuracy), found.as_ref().map(|it| it.cost.clone()));
-    Baseline {
-        strategy: random_ws::NAME.to_owned(),
-        cell: found.map(|it| it.arch),
-        shared_accuracy: accuracy,
-        cost,
-    }
+    Baseline { strategy: random_ws::NAME.to_owned(), cell: found.map(|it| it.arch), shared_accuracy: accuracy, cost }
 }
 
 /// Why nothing was feasible: the bounds that no network met, and how near the nearest came.

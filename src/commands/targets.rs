@@ -34,10 +34,7 @@ pub fn run(args: &TargetsArgs) -> Result<Exit> {
 fn show(target: &Target) {
     terminal::print(&format!("{}: {}", target.name, target.title));
     terminal::print(&format!("  programs     {}", target.triple));
-    terminal::print(&format!(
-        "  cores        {}, of which a model uses {}",
-        target.cores, target.threads
-    ));
+    terminal::print(&format!("  cores        {}, of which a model uses {}", target.cores, target.threads));
     terminal::print(&format!("  memory       {}", targets::Metric::Memory.format(target.memory_bytes as f64)));
     terminal::print(&format!("  promises     the {:.0} % percentile of latency", 100.0 * target.percentile));
     for bound in &target.budget.bounds {

@@ -5,8 +5,14 @@ use std::sync::Arc;
 use anyhow::Result;
 use graph::{Graph, weights::Weights};
 use search::{
-    space::{SearchSpace, cell::{Cell, CellSpace}},
-    train::{Recipe, fit::{Fit, n_right}},
+    space::{
+        SearchSpace,
+        cell::{Cell, CellSpace},
+    },
+    train::{
+        Recipe,
+        fit::{Fit, n_right},
+    },
 };
 
 use super::Images;

@@ -37,9 +37,6 @@ enum CheckResult {
     Skipped,
 }
 
-/// Largest absolute difference of a logit to the receipt's.
-const TOLERANCE: f64 = 1e-4;
-
 /// The command.
 pub fn run(args: &VerifyArgs) -> Result<Exit> {
     let folder = RunFolder { path: args.run.clone() };
@@ -89,10 +86,8 @@ fn hashes(folder: &RunFolder, receipt: &Receipt) -> Result<Vec<Check>> {
 fn outputs(model: &Path, receipt: &Receipt) -> Result<Check> {
     let input = runtime::protocol::probe_input(receipt.data.shape.iter().product());
     let found = on_device::worker()?.check(model, &input).context("the runtime cannot run the model")?;
-    let expected = &receipt.probe.logits;
-    let differences = expected.iter().zip(&found.values).map(|(a, b)| f64::from((a - b).abs()));
-    let largest = differences.fold(0.0, f64::max);
-    let holds = found.values.len() == expected.len() && largest <= TOLERANCE;
+    let (largest, allowed) = export::compare(&receipt.probe.logits, &found.values);
+    let holds = largest <= allowed;
     Ok(check("outputs for the fixed input", holds, format!("largest difference {largest:.1e}")))
 }
 
@@ -117,8 +112,7 @@ fn accuracy(model: &Path, receipt: &Receipt, data: Option<&str>) -> Result<Check
     if source.classes != receipt.data.classes {
         return Err(exit::usage(format!("--data {name}: other classes than the model was made for")));
     }
-    let normalisation =
-        data::Normalisation { mean: receipt.data.mean.clone(), std: receipt.data.std.clone() };
+    let normalisation = data::Normalisation { mean: receipt.data.mean.clone(), std: receipt.data.std.clone() };
     let found = export::runtime_score(model, &source.test()?, &normalisation)?;
     let promised = receipt.accuracy.test_by_runtime;
     Ok(check(what, found == promised, format!("{found}, promised {promised}")))
@@ -142,7 +136,8 @@ fn budget(folder: &RunFolder, receipt: &Receipt, args: &VerifyArgs, model_bytes:
     if let Some(device) = &args.device {
         let mut device = on_device::open(device, &target.name)?;
         let allow = Allow { noisy: args.allow_noisy, governor: args.allow_noisy };
-        let measurement = on_device::measure(device.as_mut(), &folder.file(MODEL), &Protocol::default(), allow, on_device::TRIES)?;
+        let measurement =
+            on_device::measure(device.as_mut(), &folder.file(MODEL), &Protocol::default(), allow, on_device::TRIES)?;
         if let Some(figure) = measurement.figure(target.percentile) {
             cost.set(Metric::Latency, figure);
         }

@@ -154,7 +154,12 @@ impl Controller {
     }
 
     /// As [`Controller::sample`], for [`Controller::reinforce`] to learn from.
-    pub fn sample_from<A>(&self, leaves: &Leaves, rng: ChaCha8Rng, ask: impl FnOnce(&mut dyn Chooser) -> A) -> Sampled<A> {
+    pub fn sample_from<A>(
+        &self,
+        leaves: &Leaves,
+        rng: ChaCha8Rng,
+        ask: impl FnOnce(&mut dyn Chooser) -> A,
+    ) -> Sampled<A> {
         let mut walk = Walk::new(self, leaves.0.clone(), rng);
         let arch = ask(&mut walk);
         Sampled { arch, log_probability: walk.log_probability, entropy: walk.entropy }
@@ -172,8 +177,8 @@ impl Controller {
             self.baseline =
                 Some(self.settings.baseline_decay * baseline + (1.0 - self.settings.baseline_decay) * reward);
             advantages.push(advantage);
-            let term = sample.log_probability.mul_scalar(advantage / n)
-                + sample.entropy.mul_scalar(self.settings.entropy / n);
+            let term =
+                sample.log_probability.mul_scalar(advantage / n) + sample.entropy.mul_scalar(self.settings.entropy / n);
             objective = Some(match objective {
                 Some(sum) => sum + term,
                 None => term,

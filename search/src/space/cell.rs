@@ -114,7 +114,8 @@ impl SearchSpace for CellSpace {
         let mut blocks = Vec::with_capacity(n_blocks);
         for idx in 0..n_blocks {
             let inputs = [(); 2].map(|()| chooser.choose(Question { kind: Kind::Input, options: 2 + idx }));
-            let op = |chooser: &mut dyn Chooser| chooser.choose(Question { kind: Kind::Op, options: CellOp::ALL.len() });
+            let op =
+                |chooser: &mut dyn Chooser| chooser.choose(Question { kind: Kind::Op, options: CellOp::ALL.len() });
             let ops = [(); 2].map(|()| CellOp::ALL[op(chooser)]);
             blocks.push(Block { inputs, ops });
             chooser.define();

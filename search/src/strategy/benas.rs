@@ -12,7 +12,10 @@ use crate::{
     chooser::Uniform,
     evaluator::SharedWeights,
     penalty::{Penalty, Reward},
-    policy::{Controller, ControllerSettings, controller::{ControllerState, Heads}},
+    policy::{
+        Controller, ControllerSettings,
+        controller::{ControllerState, Heads},
+    },
     space::{Scale, SearchSpace},
     study::{Phase, Signal, Study, Trial},
 };

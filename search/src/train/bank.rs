@@ -222,4 +222,3 @@ fn normal(rng: &mut impl Rng) -> f64 {
     let (radius, angle) = (unit(), unit());
     (-2.0 * radius.ln()).sqrt() * (std::f64::consts::TAU * angle).cos()
 }
-

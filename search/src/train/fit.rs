@@ -1,13 +1,19 @@
 //! The training of one network from scratch: the final model of a search, or a network of one's own.
 
-use std::{path::PathBuf, time::{Duration, Instant}};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use data::{Batches, Part, Pass};
 use graph::{Graph, weights::Weights};
 use serde::{Deserialize, Serialize};
 
 use super::{Compute, Recipe, Statistics, TrainingSet, WeightBank, forward, images, n_correct, shared};
-use crate::{Error, Result, study::{Signal, write_whole}};
+use crate::{
+    Error, Result,
+    study::{Signal, write_whole},
+};
 
 /// One epoch of a training.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -125,8 +131,8 @@ impl Fit {
         for (key, tensor) in &best.tensors {
             all.tensors.insert(format!("{BEST}{key}"), tensor.clone());
         }
-        let about = serde_json::to_string(progress)
-            .map_err(|error| Error::File { path: path.clone(), error: error.into() })?;
+        let about =
+            serde_json::to_string(progress).map_err(|error| Error::File { path: path.clone(), error: error.into() })?;
         write_whole(path, &all.to_safetensors_about(Some(&about))?)
     }
 
@@ -137,8 +143,7 @@ impl Fit {
         let at = |error| Error::File { path: path.clone(), error };
         let bytes = std::fs::read(path).map_err(at)?;
         let (mut all, about) = Weights::from_safetensors_about(&bytes)?;
-        let progress = serde_json::from_str(about.as_deref().unwrap_or_default())
-            .map_err(|error| at(error.into()))?;
+        let progress = serde_json::from_str(about.as_deref().unwrap_or_default()).map_err(|error| at(error.into()))?;
         let mut best = Weights::default();
         let keys: Vec<String> = all.tensors.keys().filter(|key| key.starts_with(BEST)).cloned().collect();
         for key in keys {

@@ -71,8 +71,7 @@ pub fn forward(
                 let fan_in = x.dims()[1];
                 let [height, width] = conv.kernel;
                 let weight = own[0].clone().reshape([conv.channels, fan_in / conv.groups, height, width]);
-                let options =
-                    ConvOptions::new_with_padding(conv.stride, pairs(conv.pads), conv.dilation, conv.groups);
+                let options = ConvOptions::new_with_padding(conv.stride, pairs(conv.pads), conv.dilation, conv.groups);
                 Value::Map(conv2d(x, weight, own.get(1).cloned(), options))
             }
             Op::Linear(features) => {
@@ -112,9 +111,8 @@ pub fn forward(
                 Value::Vector(x) => Value::Vector(activate(*kind, x)),
             },
             Op::MaxPool(pool) => {
-                let options = MaxPoolOptions::new(pool.kernel)
-                    .with_stride(pool.stride)
-                    .with_padding_pairs(pairs(pool.pads));
+                let options =
+                    MaxPoolOptions::new(pool.kernel).with_stride(pool.stride).with_padding_pairs(pairs(pool.pads));
                 Value::Map(max_pool2d(one().map(), options))
             }
             Op::AvgPool(pool) => {

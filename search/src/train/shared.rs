@@ -89,7 +89,8 @@ impl SharedWeights for Supernet {
         let n_images = batch.n;
         let started = Instant::now();
         let lr = self.recipe.schedule.at(self.steps as f64 / self.n_batches() as f64);
-        let loss = step(&mut self.bank, child, batch, &self.set, &self.recipe, lr, self.seed, self.steps, &self.device)?;
+        let loss =
+            step(&mut self.bank, child, batch, &self.set, &self.recipe, lr, self.seed, self.steps, &self.device)?;
         self.steps += 1;
         let took = started.elapsed();
         self.trained += took;
