@@ -94,7 +94,7 @@ fn an_interrupt_ends_with_130_and_resumes() {
     let interrupt_once = |file: &str, args: &[&str]| {
         let child = start(folder.path(), args);
         wait_for(&path.join(file));
-        let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+        let sent = Command::new("sh").args(["-c", &format!("kill -INT {}", child.id())]).status();
         assert!(sent.is_ok_and(|it| it.success()), "the run had ended before its interrupt");
         finish(child).expect(130, &["interrupted"]);
     };

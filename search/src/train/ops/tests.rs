@@ -49,13 +49,14 @@ fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.into_data().iter::<f32>().collect()
 }
 
-/// Results and gradients agree to `1e-4` of the largest value.
+/// Results and gradients agree to `1e-4` of the largest value, or of 1 where all are smaller: sums of
+/// thousands of numbers near 1 may nearly cancel, and their rounding does not.
 fn check(inputs: Inputs, own: Operation<'_>, generic: Operation<'_>) {
     let (own, generic) = (run(inputs, own), run(inputs, generic));
     assert_eq!(own.len(), generic.len(), "gradients of {inputs:?}");
     for (at, (own, generic)) in own.iter().zip(&generic).enumerate() {
         assert_eq!(own.len(), generic.len(), "length of {at} of {inputs:?}");
-        let largest = generic.iter().fold(1e-3f32, |most, it| most.max(it.abs()));
+        let largest = generic.iter().fold(1.0f32, |most, it| most.max(it.abs()));
         for (own, generic) in own.iter().zip(generic) {
             assert!((own - generic).abs() <= 1e-4 * largest, "{own} is not {generic} in {at} of {inputs:?}");
         }
