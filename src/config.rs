@@ -225,7 +225,7 @@ impl Preset {
                     ..b_enas
                 },
                 search_recipe: recipe(10, 50, cosine(0.05, 10, 0.5)),
-                training: recipe(14, 32, cosine(0.08, 14, 0.5)),
+                training: recipe(10, 32, cosine(0.08, 10, 0.5)),
                 ..base
             },
             Self::Small => SearchConfig {
