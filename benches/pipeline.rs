@@ -35,7 +35,7 @@ fn build_and_price(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("random cells at the deployed size");
     group.throughput(Throughput::Elements(cells.len() as u64));
     group.bench_function("build", |bencher| {
-        bencher.iter(|| cells.iter().map(|cell| network(cell, &DEPLOYED).nodes().len()).sum::<usize>());
+        bencher.iter(|| cells.iter().map(|cell| network(cell, &DEPLOYED).n_nodes()).sum::<usize>());
     });
     group.bench_function("build and count costs", |bencher| {
         bencher.iter(|| cells.iter().map(|cell| static_cost(&network(cell, &DEPLOYED)).macs).sum::<u64>());

@@ -35,39 +35,73 @@ impl StaticCost {
 
 /// Costs of `graph` for one sample.
 pub fn static_cost(graph: &Graph) -> StaticCost {
+    static_cost_with(graph, |_, _| {})
+}
+
+/// An operation of the network as it ships.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shipped {
+    /// Its multiply-accumulates.
+    pub macs: u64,
+    /// Values that it writes.
+    pub outputs: u64,
+}
+
+/// As [`static_cost`]; shows every operation as shipped to `visit`, in execution order, so that
+/// whoever counts something else needs no way of its own through the graph.
+#[inline]
+pub fn static_cost_with(graph: &Graph, mut visit: impl FnMut(NodeId, Shipped)) -> StaticCost {
     let users = graph.n_users();
     let mut cost = StaticCost::default();
-    let (mut is_live, mut live_bytes) = (vec![false; users.len()], 0);
+    // By node, as small as they can be: what follows reads them out of order.
+    let mut values: Vec<Value> = Vec::with_capacity(users.len());
+    for id in graph.ids() {
+        let folds_into = fold::alias(graph, &users, id);
+        let before = cost.macs;
+        add_weights(&mut cost, graph, id, folds_into);
+        let outputs = graph.shape(id).elements() as u64;
+        let stands_for = match folds_into {
+            Some(input) => values[input.index()].stands_for,
+            None => id.index() as u32,
+        };
+        let bytes = F32_BYTES * outputs;
+        values.push(Value { bytes, dead_bytes: bytes, stands_for });
+        if folds_into.is_none() && !matches!(graph.op(id), Op::Input) {
+            cost.n_ops += 1;
+            visit(id, Shipped { macs: cost.macs - before, outputs });
+        }
+    }
+    let mut live_bytes = 0;
     // Backwards: a value is alive from its last reader, which comes first, to the node that makes it.
     for id in graph.ids().rev() {
-        let folds_into = fold::alias(graph, &users, id);
-        add_weights(&mut cost, graph, id, folds_into);
-        if folds_into.is_some() {
+        let Value { bytes: made, dead_bytes, stands_for } = values[id.index()];
+        if stands_for as usize != id.index() {
             continue;
         }
-        let made = F32_BYTES * graph.shape(id).elements() as u64;
-        if !matches!(graph.op(id), Op::Input) {
-            cost.n_ops += 1;
-            cost.traffic_bytes += made;
-        }
         // What nobody reads is there while it is made.
-        if !is_live[id.index()] {
-            live_bytes += made;
-        }
-        for &input in graph.inputs(id) {
-            let read = F32_BYTES * graph.shape(input).elements() as u64;
+        live_bytes += dead_bytes;
+        let inputs = graph.inputs(id);
+        cost.traffic_bytes += if inputs.is_empty() { 0 } else { made };
+        for input in inputs {
+            let Value { bytes: read, stands_for, .. } = values[input.index()];
             cost.traffic_bytes += read;
-            let value = fold::origin(graph, &users, input).index();
-            if !is_live[value] {
-                is_live[value] = true;
-                live_bytes += read;
-            }
+            live_bytes += std::mem::take(&mut values[stands_for as usize].dead_bytes);
         }
         cost.peak_bytes = cost.peak_bytes.max(live_bytes);
         live_bytes -= made;
     }
     cost.traffic_bytes += cost.model_bytes;
     cost
+}
+
+/// The output of a node.
+#[derive(Clone, Copy)]
+struct Value {
+    bytes: u64,
+    /// Its bytes until a reader has made it live, then 0: adding them needs no decision.
+    dead_bytes: u64,
+    /// The node that makes it in the network as it ships.
+    stands_for: u32,
 }
 
 /// Trainable parameters of node `id`.

@@ -116,7 +116,7 @@ fn rebuild(graph: &Graph) -> (Graph, Vec<(NodeId, NodeId)>) {
             place.push(at);
             continue;
         }
-        let node = graph.node(id);
+        let node = &graph.nodes[id.index()];
         let inputs: Vec<NodeId> = graph.inputs(id).iter().map(|input| place[input.index()]).collect();
         out.here = node.scope;
         place.push(out.push(node.label, node.op.clone(), node.shape, &inputs));

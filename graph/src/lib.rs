@@ -20,6 +20,7 @@
 
 mod name;
 mod op;
+mod packed;
 
 pub mod cost;
 pub mod fold;
@@ -29,6 +30,7 @@ pub use name::Label;
 pub use op::{Activation, Conv2d, Op, Pads, Pool2d};
 
 use name::Scope;
+use packed::Packed;
 
 /// Index of a node in its [`Graph`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -86,11 +88,9 @@ impl Shape {
 
 /// One operation, the shape of its single output, and where it stands in the tree of names.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Node {
-    /// What the node computes.
-    pub op: Op,
-    /// Shape of the output.
-    pub shape: Shape,
+struct Node {
+    op: Op,
+    shape: Packed,
     label: Label,
     scope: u32,
     inputs: (u32, u32),
@@ -132,7 +132,11 @@ impl Graph {
     }
 
     /// Adds the graph's input and names it `image`.
+    ///
+    /// # Panics
+    /// A side has 2^20 - 1 pixels or more, or there are 2^24 channels: no image is that large.
     pub fn input(&mut self, shape: Shape) -> NodeId {
+        let shape = Packed::new(shape).expect("no image is that large");
         self.push(Label::from("image"), Op::Input, shape, &[])
     }
 
@@ -145,7 +149,7 @@ impl Graph {
     #[inline(always)]
     pub fn add(&mut self, label: impl Into<Label>, op: Op, inputs: &[NodeId]) -> Result<NodeId, GraphError> {
         let label = label.into();
-        match op.infer(inputs.iter().map(|&id| &self.node(id).shape)) {
+        match op.infer(inputs.iter().map(|&id| self.nodes[id.index()].shape)) {
             Some(shape) => Ok(self.push(label, op, shape, inputs)),
             None => Err(self.misfit(label.word, label.index, op.name(), inputs)),
         }
@@ -173,9 +177,12 @@ impl Graph {
     }
 
     #[inline]
-    fn push(&mut self, label: Label, op: Op, shape: Shape, inputs: &[NodeId]) -> NodeId {
+    fn push(&mut self, label: Label, op: Op, shape: Packed, inputs: &[NodeId]) -> NodeId {
         let start = self.edges.len() as u32;
-        self.edges.extend_from_slice(inputs);
+        // One by one: copied in one piece they would have to wait for having been written one by one.
+        for &input in inputs {
+            self.edges.push(input);
+        }
         self.nodes.push(Node { op, shape, label, scope: self.here, inputs: (start, self.edges.len() as u32) });
         NodeId(self.nodes.len() as u32 - 1)
     }
@@ -185,14 +192,9 @@ impl Graph {
         (0..self.nodes.len() as u32).map(NodeId)
     }
 
-    /// Nodes in execution order.
-    pub fn nodes(&self) -> &[Node] {
-        &self.nodes
-    }
-
-    /// The node with this id.
-    pub fn node(&self, id: NodeId) -> &Node {
-        &self.nodes[id.index()]
+    /// Number of nodes, the input counted.
+    pub fn n_nodes(&self) -> usize {
+        self.nodes.len()
     }
 
     /// What node `id` computes.
@@ -201,11 +203,13 @@ impl Graph {
     }
 
     /// Shape of node `id`'s output.
+    #[inline(always)]
     pub fn shape(&self, id: NodeId) -> Shape {
-        self.nodes[id.index()].shape
+        self.nodes[id.index()].shape.shape()
     }
 
     /// Producers of node `id`'s inputs, all earlier in the graph.
+    #[inline]
     pub fn inputs(&self, id: NodeId) -> &[NodeId] {
         let (start, end) = self.nodes[id.index()].inputs;
         &self.edges[start as usize..end as usize]
@@ -214,7 +218,7 @@ impl Graph {
     /// Full name of node `id`, such as `cell3/block1/left/sep_conv_3x3/depthwise`. It names the
     /// node's parameters: two graphs that use the same name and parameter shape share weights.
     pub fn name(&self, id: NodeId) -> String {
-        let node = self.node(id);
+        let node = &self.nodes[id.index()];
         name::render(&self.scopes, node.scope, node.label)
     }
 

@@ -1,7 +1,7 @@
 //! The closed set of operations. A new variant makes three `match`es fail to compile until they
 //! answer: cost (`cost.rs`), training (`search/src/train/network.rs`) and export (`export/src/onnx.rs`).
 
-use crate::Shape;
+use crate::{Shape, packed::Packed};
 
 /// What a node computes.
 #[derive(Clone, Debug, PartialEq)]
@@ -169,32 +169,32 @@ impl Op {
     /// Output shape for these input shapes, or `None` where they do not fit.
     // Inlined with `Graph::add`, and for its reason.
     #[inline(always)]
-    pub(crate) fn infer<'a>(&self, inputs: impl ExactSizeIterator<Item = &'a Shape>) -> Option<Shape> {
+    pub(crate) fn infer(&self, inputs: impl ExactSizeIterator<Item = Packed>) -> Option<Packed> {
         let mut inputs = inputs;
         let n_inputs = inputs.len();
         let first = inputs.next()?;
         match self {
             Self::Input => None,
-            Self::Add => (n_inputs >= 2 && inputs.all(|it| it == first)).then_some(*first),
+            Self::Add => (n_inputs >= 2 && inputs.all(|it| it == first)).then_some(first),
             Self::Concat => {
-                let Shape::Map([mut channels, height, width]) = *first else { return None };
+                let Shape::Map([mut channels, height, width]) = first.shape() else { return None };
                 for shape in inputs {
-                    match *shape {
+                    match shape.shape() {
                         Shape::Map([more, h, w]) if [h, w] == [height, width] => channels += more,
                         Shape::Map(_) | Shape::Vector(_) => return None,
                     }
                 }
-                Some(Shape::Map([channels, height, width]))
+                Packed::new(Shape::Map([channels, height, width]))
             }
             _ if n_inputs != 1 => None,
-            Self::BatchNorm | Self::Activation(_) | Self::Identity => Some(*first),
-            Self::Linear(features) => match first {
-                Shape::Vector(_) if *features > 0 => Some(Shape::Vector(*features)),
+            Self::BatchNorm | Self::Activation(_) | Self::Identity => Some(first),
+            Self::Linear(features) => match first.shape() {
+                Shape::Vector(_) if *features > 0 => Packed::new(Shape::Vector(*features)),
                 Shape::Vector(_) | Shape::Map(_) => None,
             },
             Self::Conv2d(_) | Self::MaxPool(_) | Self::AvgPool(_) | Self::GlobalAvgPool | Self::Zero(_) => {
-                let Shape::Map([channels, height, width]) = *first else { return None };
-                self.infer_map(channels, height, width)
+                let Shape::Map([channels, height, width]) = first.shape() else { return None };
+                Packed::new(self.infer_map(channels, height, width)?)
             }
         }
     }

@@ -1,12 +1,12 @@
 //! What a network costs on a target: exact where the graph decides, estimated where the board does.
 
-use graph::{Graph, cost::static_cost};
+use graph::Graph;
 
 use crate::{
     budget::{Cost, Figure, Metric, Source},
     latency::LatencyModel,
     target::Target,
-    work::features,
+    work::cost_and_features,
 };
 
 /// Bytes that a model file holds for each operation beside its weights: its name, its attributes,
@@ -37,7 +37,7 @@ impl CostModel {
     /// The file is at least its weights and at most those and the two allowances above, which no
     /// exported file may exceed; its size is exact once it is written.
     pub fn price(&self, graph: &Graph) -> Cost {
-        let fixed = static_cost(graph);
+        let (fixed, features) = cost_and_features(graph);
         let weights = fixed.model_bytes as f64;
         let flash = weights + FLASH_PER_OP * fixed.n_ops as f64 + FLASH_METADATA;
         let by = "from the weights, until the file is written".to_owned();
@@ -50,7 +50,7 @@ impl CostModel {
             (Metric::Intensity, Figure::exact(fixed.intensity())),
             (Metric::Flash, flash),
             (Metric::Memory, self.target.memory.predict(&fixed)),
-            (Metric::Latency, self.latency.predict(&features(graph))),
+            (Metric::Latency, self.latency.predict(&features)),
         ];
         Cost { figures: figures.into() }
     }

@@ -1,6 +1,9 @@
 //! The work in a network by kind: what an engine prices differently.
 
-use graph::{Graph, NodeId, Op, fold::alias};
+use graph::{
+    Graph, NodeId, Op,
+    cost::{Shipped, StaticCost, static_cost_with},
+};
 use serde::{Deserialize, Serialize};
 
 /// Kinds of work; each has a price of its own in a latency table.
@@ -86,45 +89,44 @@ impl Features {
 }
 
 /// The work in `graph` as it ships: batch norm folded into convolutions, identities gone, as
-/// [`graph::fold::shipped`] would rebuild it. One pass, because every candidate of a search is
-/// priced.
+/// [`graph::fold::shipped`] would rebuild it.
 pub fn features(graph: &Graph) -> Features {
-    let users = graph.n_users();
-    let (mut features, mut n_ops) = (Features::default(), 0_u32);
-    for id in graph.ids() {
-        if let Some((work, amount)) = work(graph, &users, id) {
-            features.0[work as usize] += amount;
-            n_ops += 1;
-        }
-    }
-    features.0[Work::Dispatch as usize] = f64::from(n_ops);
-    features
+    cost_and_features(graph).1
 }
 
-/// What node `id` does in the shipped network; `None` where it is not part of it.
-#[inline]
-fn work(graph: &Graph, users: &[u32], id: NodeId) -> Option<(Work, f64)> {
-    let outputs = graph.shape(id).elements() as f64;
+/// [`static_cost`](graph::cost::static_cost) and [`features`] on one way through the graph, because
+/// every candidate of a search is priced.
+pub fn cost_and_features(graph: &Graph) -> (StaticCost, Features) {
+    // Counted in integers, which add faster and exactly.
+    let mut amounts = [0_u64; Work::COUNT];
+    let cost = static_cost_with(graph, |id, shipped| {
+        let (work, amount) = work(graph, id, shipped);
+        amounts[work as usize] += amount;
+    });
+    amounts[Work::Dispatch as usize] = cost.n_ops;
+    (cost, Features(amounts.map(|amount| amount as f64)))
+}
+
+/// What node `id` of the shipped network does.
+#[inline(always)]
+fn work(graph: &Graph, id: NodeId, Shipped { macs, outputs }: Shipped) -> (Work, u64) {
     let inputs = graph.inputs(id);
     match graph.op(id) {
-        Op::Input => None,
-        Op::Identity | Op::BatchNorm => alias(graph, users, id).is_none().then_some((Work::Elementwise, outputs)),
         Op::Conv2d(conv) => {
-            let fan_in = graph.shape(inputs[0]).channels();
             let work = match conv.groups {
                 1 if conv.kernel == [1, 1] => Work::Pointwise,
                 1 => Work::Dense,
-                groups if groups == fan_in => Work::Depthwise,
+                groups if groups == graph.shape(inputs[0]).channels() => Work::Depthwise,
                 _ => Work::Dense,
             };
-            Some((work, outputs * conv.taps(fan_in) as f64))
+            (work, macs)
         }
-        Op::Linear(_) => Some((Work::Linear, outputs * graph.shape(inputs[0]).channels() as f64)),
-        Op::MaxPool(pool) => Some((Work::MaxPool, outputs * (pool.kernel[0] * pool.kernel[1]) as f64)),
-        Op::AvgPool(pool) => Some((Work::AvgPool, outputs * (pool.kernel[0] * pool.kernel[1]) as f64)),
-        Op::GlobalAvgPool => Some((Work::GlobalPool, graph.shape(inputs[0]).elements() as f64)),
-        Op::Activation(_) | Op::Zero(_) => Some((Work::Elementwise, outputs)),
-        Op::Add => Some((Work::Elementwise, outputs * (inputs.len() - 1) as f64)),
-        Op::Concat => Some((Work::Concat, outputs)),
+        Op::Linear(_) => (Work::Linear, macs),
+        Op::MaxPool(pool) => (Work::MaxPool, outputs * (pool.kernel[0] * pool.kernel[1]) as u64),
+        Op::AvgPool(pool) => (Work::AvgPool, outputs * (pool.kernel[0] * pool.kernel[1]) as u64),
+        Op::GlobalAvgPool => (Work::GlobalPool, graph.shape(inputs[0]).elements() as u64),
+        Op::Input | Op::Identity | Op::BatchNorm | Op::Activation(_) | Op::Zero(_) => (Work::Elementwise, outputs),
+        Op::Add => (Work::Elementwise, outputs * (inputs.len() as u64 - 1)),
+        Op::Concat => (Work::Concat, outputs),
     }
 }

@@ -71,7 +71,7 @@ pub(crate) fn graph(seed: u64, n_nodes: usize) -> Graph {
     graph.input(image);
     // An attempt whose shapes do not fit adds nothing.
     for _ in 0..8 * n_nodes {
-        if graph.nodes().len() >= n_nodes {
+        if graph.n_nodes() >= n_nodes {
             break;
         }
         grow(&mut graph, &mut rng);
@@ -134,7 +134,7 @@ fn grow(graph: &mut Graph, rng: &mut Rng) {
 }
 
 fn try_add(graph: &mut Graph, rng: &mut Rng, word: &'static str, op: Op, inputs: &[NodeId]) -> Option<NodeId> {
-    let label = (word, graph.nodes().len());
+    let label = (word, graph.n_nodes());
     let mut grown = graph.clone();
     let added = match rng.range(0, 9) {
         0..=4 => grown.add(label, op, inputs),

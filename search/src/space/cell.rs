@@ -134,16 +134,17 @@ impl SearchSpace for CellSpace {
         let mut channels = scale.channels;
         let (mut before, mut last) = (stem, stem);
         let mut side = scale.input[1];
+        let mut plan = Plan::of(cell);
         // Cells that only read the one before the previous one leave every second cell without a
         // reader: it is no part of the network.
-        let chained = cell.reads(1);
+        let chained = plan.reads[1];
         let n_cells = n_cells(scale.layers);
         for layer in 0..n_cells {
             let stride = if reductions.contains(&layer) { 2 } else { 1 };
             let is_read = chained || (n_cells - layer) % 2 == 1;
             channels *= stride;
             let out = if is_read {
-                graph.within(("cell", layer), |graph| add_cell(graph, cell, [before, last], side, channels, stride))?
+                graph.within(("cell", layer), |graph| plan.add(graph, [before, last], side, channels, stride))?
             } else {
                 last
             };
@@ -212,61 +213,79 @@ pub fn reductions(layers: usize) -> [usize; 2] {
     [distance, 2 * distance + 1]
 }
 
-/// `side`: height of the previous cell's output, in pixels.
-fn add_cell(
-    graph: &mut Graph,
-    cell: &Cell,
-    inputs: [NodeId; 2],
-    side: usize,
-    channels: usize,
-    stride: usize,
-) -> Result<NodeId, GraphError> {
-    let mut states = Vec::with_capacity(cell.blocks.len() + 2);
-    for (idx, input) in inputs.into_iter().enumerate() {
-        // The cell before the previous one may stand before a reduction: it is brought to the same size.
-        let shrink = graph.shape(input).spatial()[0].div_ceil(side);
-        let fits = shrink == 1 && graph.shape(input).channels() == channels;
-        let state = if cell.reads(idx) && !fits {
-            graph.within(("input", idx), |graph| {
-                let relu = graph.add("relu", Op::Activation(Activation::Relu), &[input])?;
-                conv_norm(graph, relu, Conv2d::same(channels, 1, shrink))
-            })?
-        } else {
-            input
-        };
-        states.push(State { node: state, relu: None });
+/// What every copy of a cell has in common, found out once.
+struct Plan<'a> {
+    cell: &'a Cell,
+    /// Whether any block reads the cell before the previous one, and the previous one.
+    reads: [bool; 2],
+    loose_ends: Vec<usize>,
+    /// Scratch: what the blocks of the cell being added may read.
+    states: Vec<State>,
+}
+
+impl<'a> Plan<'a> {
+    fn of(cell: &'a Cell) -> Self {
+        let states = Vec::with_capacity(cell.blocks.len() + 2);
+        Self { cell, reads: [0, 1].map(|input| cell.reads(input)), loose_ends: cell.loose_ends().collect(), states }
     }
-    for (idx, block) in cell.blocks.iter().enumerate() {
-        let node = graph.within(("block", idx), |graph| {
-            let mut sides = [states[0].node; 2];
-            for ((side, word), (input, op)) in
-                sides.iter_mut().zip(["left", "right"]).zip(block.inputs.into_iter().zip(block.ops))
-            {
-                let stride = if input < 2 { stride } else { 1 };
-                let state = &mut states[input];
-                // The name is what shares weights: same place, same source, same operation.
-                *side = graph.within(word, |graph| {
-                    graph.within(("from", input), |graph| apply(graph, op, state, channels, stride))
-                })?;
-            }
-            graph.add("sum", Op::Add, &sides)
-        })?;
-        states.push(State { node, relu: None });
-    }
-    graph.within("output", |graph| {
-        let mut sum = None;
-        for idx in cell.loose_ends() {
-            let end = graph.within(("block", idx), |graph| {
-                let relu = states[idx + 2].relu(graph)?;
-                conv_norm(graph, relu, Conv2d::same(channels, 1, 1))
-            })?;
-            sum = Some(match sum {
-                Some(sum) => graph.add(("sum", idx), Op::Add, &[sum, end])?,
-                None => end,
-            });
+
+    /// Adds one copy. `side`: height of the previous cell's output, in pixels.
+    fn add(
+        &mut self,
+        graph: &mut Graph,
+        inputs: [NodeId; 2],
+        side: usize,
+        channels: usize,
+        stride: usize,
+    ) -> Result<NodeId, GraphError> {
+        let Self { cell, reads, loose_ends, states } = self;
+        states.clear();
+        for (idx, input) in inputs.into_iter().enumerate() {
+            // The cell before the previous one may stand before a reduction: it is brought to the same size.
+            let shrink = graph.shape(input).spatial()[0].div_ceil(side);
+            let fits = shrink == 1 && graph.shape(input).channels() == channels;
+            let state = if reads[idx] && !fits {
+                graph.within(("input", idx), |graph| {
+                    let relu = graph.add("relu", Op::Activation(Activation::Relu), &[input])?;
+                    conv_norm(graph, relu, Conv2d::same(channels, 1, shrink))
+                })?
+            } else {
+                input
+            };
+            states.push(State { node: state, relu: None });
         }
-        Ok(sum.expect("a cell has blocks, and its last block is a loose end"))
-    })
+        for (idx, block) in cell.blocks.iter().enumerate() {
+            let node = graph.within(("block", idx), |graph| {
+                let mut sides = [states[0].node; 2];
+                for ((side, word), (input, op)) in
+                    sides.iter_mut().zip(["left", "right"]).zip(block.inputs.into_iter().zip(block.ops))
+                {
+                    let stride = if input < 2 { stride } else { 1 };
+                    let state = &mut states[input];
+                    // The name is what shares weights: same place, same source, same operation.
+                    *side = graph.within(word, |graph| {
+                        graph.within(("from", input), |graph| apply(graph, op, state, channels, stride))
+                    })?;
+                }
+                graph.add("sum", Op::Add, &sides)
+            })?;
+            states.push(State { node, relu: None });
+        }
+        graph.within("output", |graph| {
+            let mut sum = None;
+            for &idx in loose_ends.iter() {
+                let end = graph.within(("block", idx), |graph| {
+                    let relu = states[idx + 2].relu(graph)?;
+                    conv_norm(graph, relu, Conv2d::same(channels, 1, 1))
+                })?;
+                sum = Some(match sum {
+                    Some(sum) => graph.add(("sum", idx), Op::Add, &[sum, end])?,
+                    None => end,
+                });
+            }
+            Ok(sum.expect("a cell has blocks, and its last block is a loose end"))
+        })
+    }
 }
 
 /// Something that blocks may read, and its ReLU once somebody has asked for it.
