@@ -13,6 +13,7 @@ use data::keyed;
 use crate::{
     command::{finish, pipeline, start},
     micro::{MICRO, check_same, json, lines, reference, run, words, workplace},
+    recording,
 };
 
 #[test]
@@ -68,6 +69,29 @@ fn a_run_killed_at_random_resumes_to_the_same_bytes() {
         assert_eq!(trials.len(), lines(&reference().path.join("study.jsonl")).len());
         run(&folder, "verify --run run").expect(0, &[]);
     }
+}
+
+/// Measurements and the clock decide here, so the bytes may differ: the promise may not.
+#[test]
+fn a_measured_run_with_a_deadline_resumes_too() {
+    let folder = workplace();
+    let path = folder.path().join("run");
+    recording::write_for_any(&folder.path().join("board.jsonl"), &recording::calm(Duration::from_millis(2)), 300);
+    let first =
+        "search --config micro.toml --run run --device recorded:board.jsonl --max-latency 20ms --deadline 10min";
+    for file in ["measurements.jsonl", "checkpoints/b-enas.safetensors", "checkpoints/final.safetensors"] {
+        let args = if path.join("config.toml").exists() { next(&path) } else { words(first) };
+        let mut child = start(folder.path(), &args);
+        wait_for(&path.join(file));
+        child.kill().expect("it was started");
+        finish(child);
+    }
+    pipeline(folder.path(), &next(&path)).expect(0, &["within budget", "measured on rpi4"]);
+    let trials = lines(&path.join("study.jsonl"));
+    assert!(trials.iter().enumerate().all(|(idx, trial)| trial["trial"] == idx), "numbered from 0 without gaps");
+    let whole = lines(&reference().path.join("study.jsonl"));
+    assert_eq!(trials.len(), whole.len(), "the effort is that of an uninterrupted run");
+    run(&folder, "verify --run run --device recorded:board.jsonl").expect(0, &["keeps its promise"]);
 }
 
 /// Arguments that go on with the run at `path`, or begin it.

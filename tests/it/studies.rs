@@ -17,7 +17,10 @@ use crate::{
 
 /// One session of the product's search stage in `folder`: B-ENAS, then the baseline.
 fn session(folder: &Path, seed: u64, watch: Box<dyn Watch>) -> Result<[Vec<Chosen<Cell>>; 2]> {
-    let mut study = Study::open(folder, macs_below(0.4), watch)?;
+    search(Study::open(folder, macs_below(0.4), watch)?, seed)
+}
+
+fn search(mut study: Study, seed: u64) -> Result<[Vec<Chosen<Cell>>; 2]> {
     let b_enas = Which::BEnas.search(SHORT, seed, &mut Oracle::new(SHORT.n_batches), &mut study)?;
     let random_ws = Which::RandomWs.search(SHORT, seed, &mut Oracle::new(SHORT.n_batches), &mut study)?;
     Ok([b_enas, random_ws])
@@ -66,6 +69,22 @@ fn a_study_of_another_search_is_refused() {
         let found = session(folder.path(), 1, Box::new(Unwatched));
         assert!(matches!(found, Err(Error::Diverged { .. })), "after {stop} looks: {found:?}");
         assert_eq!(journal(folder.path()), recorded, "a refused study stays as it is");
+    }
+}
+
+#[test]
+fn where_time_enters_decisions_other_proposals_replace_the_recorded() {
+    let fresh = tempfile::tempdir().expect("a temporary folder");
+    let expected = session(fresh.path(), 1, Box::new(Unwatched)).expect("nobody stops it");
+    // Looks before the first snapshot: all that was recorded is still to be proposed.
+    for stop in [1, 4, 5] {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let stopped = session(folder.path(), 0, Then::new(stop, Signal::Stop));
+        assert!(matches!(stopped, Err(Error::Interrupted)), "{stopped:?}");
+        let mut study = Study::open(folder.path(), macs_below(0.4), Box::new(Unwatched)).expect("it was written");
+        study.allow_other_proposals();
+        assert_eq!(search(study, 1).expect("nobody stops it"), expected, "after {stop} looks");
+        assert_eq!(journal(folder.path()), journal(fresh.path()), "after {stop} looks");
     }
 }
 
