@@ -41,9 +41,11 @@ pub enum Command {
     Data(DataArgs),
     /// Tells what this machine can do for a search and for measuring.
     Doctor(JsonArgs),
+    /// Builds the program that measures on a board.
+    Agent(AgentArgs),
     /// Loads and runs models in a process of its own; started by the other commands.
     #[command(hide = true, disable_help_flag = true)]
-    Agent {
+    Worker {
         /// A request to the agent.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         request: Vec<String>,
@@ -165,7 +167,7 @@ pub struct MeasureArgs {
     /// Kind of board [default: host, or that of the run]
     #[arg(long, value_name = "NAME|FILE")]
     pub target: Option<String>,
-    /// local, or recorded:FILE
+    /// local, recorded:FILE, emulated (runs, but has no time), or counted (instructions, no board)
     #[arg(long, value_name = "DEVICE", default_value = "local")]
     pub device: String,
     /// Fails unless the latency is for certain within this, such as 20ms
@@ -268,6 +270,52 @@ pub enum DataCommand {
         /// Name from `pipeline data list`
         name: String,
     },
+}
+
+/// What to do with agents.
+#[derive(Debug, Args)]
+pub struct AgentArgs {
+    #[command(subcommand)]
+    pub command: AgentCommand,
+    /// Prints the result as JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// What to do with agents.
+#[derive(Debug, Subcommand)]
+pub enum AgentCommand {
+    /// Builds the agent for a target, static and for the baseline of its processor, with your Rust
+    ///
+    /// Needs, once: `rustup target add TRIPLE` and a C compiler for the target; what is missing is
+    /// named. The agent is read and refused if it could not run there, then kept in the cache folder,
+    /// where --device ssh://, emulated and counted find it.
+    Build(AgentBuild),
+    /// Reads a program and tells whether a target's boards can run it
+    Check {
+        /// The program
+        file: PathBuf,
+        /// Kind of board
+        #[arg(long, value_name = "NAME|FILE")]
+        target: String,
+    },
+}
+
+/// What to build.
+#[derive(Debug, Args)]
+pub struct AgentBuild {
+    /// Kind of board
+    #[arg(long, value_name = "NAME|FILE")]
+    pub target: String,
+    /// Folder of pipeline's sources [default: where this program was built]
+    #[arg(long, value_name = "DIR")]
+    pub source: Option<PathBuf>,
+    /// Leaves out the instruction counter, which --device counted needs
+    #[arg(long)]
+    pub no_counter: bool,
+    /// Prints the commands and runs none
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// Nothing but the form of the output.

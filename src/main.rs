@@ -4,6 +4,7 @@ mod cli;
 mod commands;
 mod config;
 mod exit;
+mod kit;
 mod on_device;
 mod receipt;
 mod report;
@@ -38,7 +39,7 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> anyhow::Result<u8> {
-    if let Command::Agent { request } = &cli.command {
+    if let Command::Worker { request } = &cli.command {
         return Ok(runtime::worker::serve(request));
     }
     terminal::notice_interrupts();
@@ -53,7 +54,8 @@ fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::Targets(args) => commands::targets::run(&args),
         Command::Data(args) => commands::data::run(&args),
         Command::Doctor(args) => commands::doctor::run(&args),
-        Command::Agent { .. } => unreachable!("answered above"),
+        Command::Agent(args) => commands::agent::run(&args),
+        Command::Worker { .. } => unreachable!("answered above"),
     };
     Ok(exit? as u8)
 }

@@ -11,10 +11,10 @@ use runtime::{
     worker::Worker,
 };
 use serde::{Deserialize, Serialize};
-use targets::{Allow, Features, Measurement, Meter, MeterError, MeterErrorKind, Protocol, features};
+use targets::{Allow, Features, Measurement, Meter, MeterError, MeterErrorKind, Protocol, Target, features};
 
 use crate::{
-    exit,
+    exit, kit,
     run_folder::{MEASUREMENTS, RunFolder},
 };
 
@@ -22,15 +22,16 @@ use crate::{
 pub fn open(name: &str, target: &str) -> Result<Box<dyn Device>> {
     match name.split_once(':') {
         None if name == "local" => Ok(Box::new(Local::new(worker()?, target))),
+        None if name == "emulated" => Ok(Box::new(Local::emulated(&kit::emulator(&Target::find(target)?)?, target))),
         Some(("recorded", path)) => Ok(Box::new(Recorded::open(path.as_ref())?)),
-        _ => Err(exit::usage(format!("--device {name}: write local, or recorded:FILE"))),
+        _ => Err(exit::usage(format!("--device {name}: write local, emulated, or recorded:FILE"))),
     }
 }
 
 /// Starts this program again as the agent.
 pub fn worker() -> Result<Worker> {
     let program = std::env::current_exe().map_err(|error| exit::file(format!("cannot find this program: {error}")))?;
-    Ok(Worker::new(program, &["agent"]))
+    Ok(Worker::new(program, &["worker"]))
 }
 
 /// One line of `measurements.jsonl`.

@@ -1,5 +1,6 @@
 //! A board at an address, as the rest of the program sees it: a file goes in, a measurement comes out.
 
+mod emulator;
 mod local;
 mod recorded;
 
@@ -7,6 +8,7 @@ use std::path::Path;
 
 use targets::measurement::{Measurement, Protocol, Reach};
 
+pub use self::emulator::{Counter, Emulator};
 pub use self::local::Local;
 pub use self::recorded::{Recorded, Recorder};
 use crate::validate::Rejected;

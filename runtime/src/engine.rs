@@ -12,6 +12,8 @@ use tract_onnx::tract_core::plan::eval;
 use tract_onnx::tract_hir::infer::{DimFact, Factoid};
 use tract_onnx::tract_hir::internal::DimLike;
 
+use crate::marks::Mark;
+
 /// Engine and its version, as measurements name it.
 pub const ENGINE: &str = "tract 0.23.9";
 
@@ -72,6 +74,17 @@ pub struct NodeTime {
     pub op: String,
     /// Median wall-clock time over the runs, in nanoseconds.
     pub nanos: u64,
+}
+
+/// A node of the optimised plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeName {
+    /// Its index in the plan.
+    pub idx: usize,
+    /// tract's name, as in [`NodeTime`].
+    pub name: String,
+    /// tract's operator.
+    pub op: String,
 }
 
 /// An input that is already in the engine's form, so that timing starts at the first node.
@@ -176,6 +189,36 @@ impl Model {
         Ok(profile.collect())
     }
 
+    /// Runs once as a whole and once node by node, with a mark at each place that an instruction
+    /// counter tells apart, and returns the nodes that ran and the output's hash.
+    pub fn count(&mut self, input: &[f32]) -> Result<(Vec<NodeName>, String), EngineError> {
+        let prepared = self.prepare(input)?;
+        let output = self.step(&prepared)?; // brings buffers to their size
+        let hash = output_hash(&output)?;
+        drop(output);
+        Mark::Nothing.make();
+        Mark::Nothing.make();
+        Mark::Begin.make();
+        let output = self.step(&prepared)?;
+        Mark::End.make();
+        drop(output);
+        let mut ran = Vec::with_capacity(self.state.model().nodes.len());
+        let outputs = self.state.run_plan_with_eval(tvec![prepared.0.clone()], |context, op_state, node, inputs| {
+            ran.push(node.id);
+            Mark::BeforeNode(node.id).make();
+            let result = eval(context, op_state, node, inputs);
+            Mark::AfterNode(node.id).make();
+            result
+        });
+        outputs.map_err(|error| EngineError::Run(format!("{error:#}")))?;
+        let nodes = &self.state.model().nodes;
+        let name = |&idx: &usize| {
+            let node = &nodes[idx];
+            NodeName { idx, name: node.name.clone(), op: node.op().name().to_string() }
+        };
+        Ok((ran.iter().map(name).collect(), hash))
+    }
+
     /// tract's own estimate of the most bytes of values alive together, without constants.
     pub fn activation_bytes(&self) -> Option<u64> {
         let plan = self.state.plan();
@@ -205,6 +248,20 @@ impl Model {
     }
 }
 
+/// FNV-1a of an output's numbers as little-endian bytes, in hexadecimal.
+pub(crate) fn output_hash(output: &TValue) -> Result<String, EngineError> {
+    let failed = |error: TractError| EngineError::Run(format!("{error:#}"));
+    let floats = output.cast_to::<f32>().map_err(failed)?;
+    let plain = floats.try_as_plain_ram().map_err(failed)?;
+    let bytes = plain.as_slice::<f32>().map_err(failed)?.iter().flat_map(|x| x.to_le_bytes());
+    Ok(format!("{:016x}", fnv1a(bytes)))
+}
+
+/// FNV-1a, 64 bits.
+fn fnv1a(bytes: impl IntoIterator<Item = u8>) -> u64 {
+    bytes.into_iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
 /// The shape of the one float input, with an open batch dimension set to 1: an open one runs several times slower.
 fn fixed_input(model: &InferenceModel) -> Result<Vec<usize>, EngineError> {
     let interface = |what: String| EngineError::Interface { what };
@@ -228,5 +285,16 @@ fn fixed_input(model: &InferenceModel) -> Result<Vec<usize>, EngineError> {
     match shape[..] {
         [1, ..] => Ok(shape),
         _ => Err(interface(format!("input has the shape {shape:?}; its batch must be 1"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fnv1a;
+
+    #[test]
+    fn hashes_never_change() {
+        assert_eq!(fnv1a([]), 0xcbf2_9ce4_8422_2325); // the offset basis
+        assert_eq!(fnv1a(*b"a"), 0xaf63_dc4c_8601_ec8c); // Noll's test vector
     }
 }

@@ -23,6 +23,10 @@ pub mod protocol;
 
 pub mod conditions;
 
+pub mod marks;
+
+pub mod program;
+
 pub mod reference;
 
 pub mod worker;

@@ -13,9 +13,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use targets::measurement::{Conditions, Measurement, Protocol, Reach};
 
-use self::process::{Running, Scratch, collect, in_words, last_words};
+pub(crate) use self::process::Scratch;
+use self::process::{Running, collect, in_words, last_words};
 pub use self::serve::serve;
-use crate::engine::NodeTime;
+use crate::engine::{NodeName, NodeTime};
 
 /// The parent's side: starts a fresh process for every request.
 ///
@@ -26,6 +27,8 @@ pub struct Worker {
     pub program: PathBuf,
     /// Arguments before the request, such as `agent`.
     pub prefix_args: Vec<String>,
+    /// Variables of its environment beside this process's own.
+    pub environment: Vec<(String, String)>,
     /// What one request may use.
     pub limits: WorkerLimits,
 }
@@ -67,6 +70,17 @@ pub struct Profile {
     pub activation_bytes: Option<u64>,
     /// Bytes of the optimised plan's constants.
     pub constant_bytes: u64,
+}
+
+/// A run whose instructions a counter beside the emulator has counted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counted {
+    /// The nodes that ran, in order.
+    pub nodes: Vec<NodeName>,
+    /// FNV-1a hash of the output's bytes for the protocol's fixed input, in hexadecimal.
+    pub output_hash: String,
+    /// SHA-256 of the model file, in hexadecimal.
+    pub model_sha256: String,
 }
 
 /// The machine that an agent runs on.
@@ -148,6 +162,7 @@ enum Answer {
     /// Shape of each output; the numbers are in the file that was asked for.
     Checked(Vec<usize>),
     Profiled(Profile),
+    Counted(Counted),
     Facts(Box<Facts>),
     Refused(String),
 }
@@ -159,7 +174,7 @@ impl Worker {
     /// A worker with the usual limits.
     pub fn new(program: impl Into<PathBuf>, prefix_args: &[&str]) -> Self {
         let prefix_args = prefix_args.iter().map(ToString::to_string).collect();
-        Self { program: program.into(), prefix_args, limits: WorkerLimits::default() }
+        Self { program: program.into(), prefix_args, environment: Vec::new(), limits: WorkerLimits::default() }
     }
 
     /// Times `model` as `target`'s device `device`, reached as `reach`.
@@ -209,6 +224,14 @@ impl Worker {
         }
     }
 
+    /// Runs `model` with marks for an instruction counter, which this program must be started with.
+    pub fn count(&self, model: &Path) -> Result<Counted, WorkerError> {
+        match self.ask(self.request("count", model), Duration::ZERO)? {
+            Answer::Counted(counted) => Ok(counted),
+            answer => Err(unexpected(answer)),
+        }
+    }
+
     /// The machine that the worker runs on.
     pub fn facts(&self) -> Result<Facts, WorkerError> {
         let mut request = Command::new(&self.program);
@@ -230,6 +253,7 @@ impl Worker {
         let limit = self.limits.time.saturating_add(asked);
         request.args(["--memory", &self.limits.memory_bytes.to_string()]);
         request.args(["--cpu-seconds", &limit.as_secs().max(1).to_string()]);
+        request.envs(self.environment.iter().map(|(name, value)| (name, value)));
         request.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         request.process_group(0); // so that ending it ends whatever it started
         let start = |source| WorkerError::Start { program: self.program.display().to_string(), source };
@@ -275,6 +299,7 @@ fn unexpected(answer: Answer) -> WorkerError {
         Answer::Measured(_) => "a measurement was not asked for".into(),
         Answer::Checked(_) => "outputs were not asked for".into(),
         Answer::Profiled(_) => "a profile was not asked for".into(),
+        Answer::Counted(_) => "a count was not asked for".into(),
         Answer::Facts(_) => "facts were not asked for".into(),
         Answer::Refused(why) => why,
     })

@@ -12,7 +12,7 @@ use targets::{
     Allow, Bound, Cost, CostModel, Figure, Judgement, Measurement, Metric, Protocol, Source, Target, features,
 };
 
-use super::{Images, export, export::Exported, report};
+use super::{Images, count, export, export::Exported, report};
 use crate::{
     cli::MeasureArgs,
     config::SearchConfig,
@@ -50,6 +50,9 @@ fn file(args: &MeasureArgs, model: &Path) -> Result<Exit> {
     let target = Target::find(args.target.as_deref().unwrap_or("host"))?;
     let bytes = std::fs::read(model).with_context(|| format!("cannot read {}", model.display()))?;
     runtime::validate::validate(&bytes, &runtime::validate::Limits::default())?;
+    if args.device == count::DEVICE {
+        return count::file(args, model, &target);
+    }
     let mut device = on_device::open(&args.device, &target.name)?;
     let allow = Allow { noisy: args.allow_noisy, governor: args.allow_noisy };
     let protocol = if args.quick { Protocol::quick() } else { Protocol::default() };
@@ -134,7 +137,7 @@ fn lines(measurement: &Measurement, figure: &Figure, allow: Allow) {
     }
 }
 
-fn in_words(judgement: Judgement) -> &'static str {
+pub fn in_words(judgement: Judgement) -> &'static str {
     match judgement {
         Judgement::Met => "met",
         Judgement::Broken => "broken",

@@ -1,5 +1,7 @@
 //! The subcommands, one file each: functions from the files of a run to its next files.
 
+pub mod agent;
+mod count;
 pub mod data;
 pub mod doctor;
 mod dry_run;

@@ -25,6 +25,7 @@
 
 pub mod budget;
 pub mod cost_model;
+pub mod counts;
 pub mod latency;
 pub mod measurement;
 pub mod memory;
@@ -40,13 +41,14 @@ mod nnls;
 
 pub use budget::{Bound, Budget, Cost, Figure, Judgement, Metric, Source};
 pub use cost_model::{CostModel, FLASH_METADATA, FLASH_PER_OP};
+pub use counts::{CountScale, Counts, NodeCounts};
 pub use latency::{Coefficient, FitReport, LatencyModel, LatencyTable};
 pub use measurement::{Block, Conditions, Measurement, Protocol, Reach};
 pub use memory::MemoryModel;
 pub use meter::{Meter, MeterError, MeterErrorKind};
 pub use quantity::{Dimension, QuantityError};
 pub use stats::Summary;
-pub use target::{Target, TargetError};
+pub use target::{Processor, Target, TargetError};
 pub use validity::{Allow, Note, Reason};
 pub use verdict::{Regression, Verdict, against_bound, regression};
 pub use work::{Features, Work, features};

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     budget::{Bound, Budget, Metric},
+    counts::CountScale,
     latency::LatencyTable,
     memory::MemoryModel,
     quantity::QuantityError,
@@ -35,8 +36,24 @@ pub struct Target {
     pub latency: LatencyTable,
     /// Memory beyond weights and activations.
     pub memory: MemoryModel,
+    /// How an emulator becomes this board's processor.
+    pub emulator: Option<Processor>,
+    /// Time of instructions.
+    pub counts: Option<CountScale>,
     /// What a user should know.
     pub notes: String,
+}
+
+/// A processor, as an emulator is told to be it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Processor {
+    /// The emulator's name for it, such as `cortex-a72`.
+    pub processor: String,
+    /// Variables that tell the engine what it cannot see in an emulator, so that it takes the kernels
+    /// that it takes on the board.
+    #[serde(default)]
+    pub environment: BTreeMap<String, String>,
 }
 
 /// Why there is no target.
@@ -147,6 +164,8 @@ impl Target {
             percentile: file.percentile,
             latency: file.latency,
             memory: file.memory,
+            emulator: file.emulator,
+            counts: file.counts,
             notes: file.notes,
         })
     }
@@ -168,6 +187,8 @@ struct File {
     budget: BTreeMap<Metric, Limits>,
     latency: LatencyTable,
     memory: MemoryModel,
+    emulator: Option<Processor>,
+    counts: Option<CountScale>,
     #[serde(default)]
     notes: String,
 }
@@ -222,6 +243,17 @@ impl File {
             ("per_activation_byte", per_activation_byte),
         ] {
             rules.push((format!("memory.{field}"), 0.0 <= value && value.is_finite(), "at least 0"));
+        }
+        if let Some(CountScale { ns_per_instruction, by_op, ns_per_byte, interval, .. }) = &self.counts {
+            let is_price = |ns: f64| 0.0 <= ns && ns.is_finite();
+            rules.push(("counts.ns_per_instruction".to_owned(), positive(*ns_per_instruction), "above 0"));
+            rules.push(("counts.ns_per_byte".to_owned(), is_price(*ns_per_byte), "at least 0"));
+            rules.push(("counts.by_op".to_owned(), by_op.values().all(|&ns| is_price(ns)), "at least 0"));
+            rules.push((
+                "counts.interval".to_owned(),
+                around_one(*interval),
+                "a factor of at most 1 and one of at least 1",
+            ));
         }
         match rules.into_iter().find(|rule| !rule.1) {
             Some((field, _, expected)) => Err((field, expected)),

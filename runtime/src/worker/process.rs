@@ -95,10 +95,10 @@ pub(super) fn last_words(words: &str) -> String {
 }
 
 /// A folder of our own under the system's temporary one, removed when dropped.
-pub(super) struct Scratch(pub PathBuf);
+pub(crate) struct Scratch(pub PathBuf);
 
 impl Scratch {
-    pub(super) fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
         let next = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("pipeline-check-{}-{next}", std::process::id()));

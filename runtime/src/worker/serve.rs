@@ -5,6 +5,7 @@
 //! measure MODEL --protocol JSON --target NAME [--device NAME] [--reach JSON]
 //! check   MODEL --inputs FILE --outputs FILE      both raw little-endian f32
 //! profile MODEL [--runs N]
+//! count   MODEL                                   under an emulator with the instruction counter
 //! facts
 //! ```
 //! each with `[--memory BYTES] [--cpu-seconds N]`, which it sets for itself before it touches a model.
@@ -16,11 +17,11 @@ use std::path::Path;
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, set_parent_process_death_signal, setrlimit};
 use targets::measurement::{Protocol, Reach};
 
-use super::{Answer, Facts, Hello, Profile, SPEAKS};
+use super::{Answer, Counted, Facts, Hello, Profile, SPEAKS};
 use crate::AGENT;
 use crate::conditions::{self, Probe};
 use crate::engine::{ENGINE, EngineError, Model};
-use crate::protocol::{Subject, measure, probe_input};
+use crate::protocol::{Subject, file_sha256, measure, probe_input};
 
 /// Answers one request and returns the exit status: 0 answered, 2 not understood, 5 file or disk, 7 model refused.
 ///
@@ -66,6 +67,7 @@ enum Verb {
     Measure { model: String, protocol: Protocol, target: String, device: String, reach: Reach },
     Check { model: String, inputs: String, outputs: String },
     Profile { model: String, runs: usize },
+    Count { model: String },
     Facts,
 }
 
@@ -94,7 +96,7 @@ impl Request {
         let (verb, rest) = args.split_first().ok_or(USAGE)?;
         let (model, rest) = match (verb.as_str(), rest.split_first()) {
             ("facts", _) => (String::new(), rest),
-            ("measure" | "check" | "profile", Some((model, rest))) => (model.clone(), rest),
+            ("measure" | "check" | "profile" | "count", Some((model, rest))) => (model.clone(), rest),
             _ => return Err(USAGE.into()),
         };
         let mut options = BTreeMap::new();
@@ -122,6 +124,7 @@ impl Request {
                 let runs = number(options.remove("runs"), "runs")?.unwrap_or(100);
                 Verb::Profile { model, runs: usize::try_from(runs).map_err(|error| error.to_string())? }
             }
+            "count" => Verb::Count { model },
             _ => Verb::Facts,
         };
         match options.keys().next() {
@@ -162,6 +165,14 @@ impl Request {
                     activation_bytes: model.activation_bytes(),
                     constant_bytes: model.constant_bytes(),
                 }))
+            }
+            Verb::Count { model } => {
+                let path = Path::new(model);
+                let read = |source| EngineError::Read { path: model.clone(), source };
+                let model_sha256 = file_sha256(path).map_err(read)?;
+                let mut model = Model::load(path)?;
+                let (nodes, output_hash) = model.count(&probe_input(model.input_len()))?;
+                Ok(Answer::Counted(Counted { nodes, output_hash, model_sha256 }))
             }
             Verb::Facts => {
                 let pinned = conditions::pin();

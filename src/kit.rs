@@ -1,0 +1,100 @@
+//! The agents and the instruction counter that `pipeline agent build` has made, and where they lie:
+//! `$XDG_CACHE_HOME/pipeline/agents`, or the same under `~/.cache`.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use runtime::{
+    device::{Counter, Emulator},
+    program::Program,
+    validate::Limits,
+};
+use targets::Target;
+
+use crate::exit::{self, Exit, Failure};
+
+/// The program that measures.
+pub const AGENT: &str = "pipeline-agent";
+
+/// The emulator's plugin that counts.
+pub const COUNTER: &str = "libpipeline_counter.so";
+
+/// Where agents lie, a folder for each triple.
+pub fn folder() -> PathBuf {
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
+    let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(home).unwrap_or_default();
+    base.join("pipeline").join("agents")
+}
+
+/// The agent built for `target`.
+pub fn agent(target: &Target) -> PathBuf {
+    folder().join(&target.triple).join(AGENT)
+}
+
+/// The counter built for this machine.
+pub fn counter() -> PathBuf {
+    folder().join(COUNTER)
+}
+
+/// Reads a program for `target`'s boards and refuses one that they cannot run.
+pub fn admit(path: &Path, target: &Target) -> Result<Program> {
+    let bytes = std::fs::read(path).map_err(|error| exit::file(format!("cannot read {}: {error}", path.display())))?;
+    let admitted = Program::read(&bytes).and_then(|program| program.fits(&target.triple).map(|()| program));
+    admitted.map_err(|error| {
+        let message = format!(
+            "{} cannot run on {}: {error}; `pipeline agent build --target {}` makes one that can",
+            path.display(),
+            target.name,
+            target.name
+        );
+        Failure { exit: Exit::Rejected, message }.into()
+    })
+}
+
+/// An emulated board of this kind.
+///
+/// # Errors
+/// The emulator or the agent is missing; the error says how to get it.
+pub fn emulator(target: &Target) -> Result<Emulator> {
+    let unavailable = |message: String| anyhow::Error::from(Failure { exit: Exit::Device, message });
+    let Some(processor) = &target.emulator else {
+        return Err(unavailable(format!(
+            "{} cannot be emulated: its target file has no table [emulator]",
+            target.name
+        )));
+    };
+    let program = Emulator::program_for(&target.triple).map_err(unavailable)?;
+    let Some(program) = on_path(program) else {
+        return Err(unavailable(format!("{program} is not installed; on Debian: apt install qemu-user")));
+    };
+    let agent = agent(target);
+    if !agent.is_file() {
+        return Err(unavailable(format!(
+            "there is no agent for {}; make it with `pipeline agent build --target {}`",
+            target.name, target.name
+        )));
+    }
+    admit(&agent, target)?;
+    let environment = processor.environment.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+    Ok(Emulator { program, processor: processor.processor.clone(), environment, agent })
+}
+
+/// An emulated board of this kind whose instructions are counted.
+///
+/// # Errors
+/// The emulator, the agent or the counter is missing; the error says how to get it.
+pub fn counting(target: &Target) -> Result<Counter> {
+    let (emulator, plugin) = (emulator(target)?, counter());
+    if !plugin.is_file() {
+        let message =
+            format!("the instruction counter is missing; make it with `pipeline agent build --target {}`", target.name);
+        return Err(Failure { exit: Exit::Device, message }.into());
+    }
+    Ok(Counter { emulator, plugin, target: target.name.clone(), limits: Limits::default() })
+}
+
+/// The first program of this name in `PATH`.
+pub fn on_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|path| path.is_file())
+}
