@@ -129,7 +129,7 @@ impl Pricer {
     pub fn learn(&mut self, network: String, work: Features, measurement: &Measurement) -> &[(Metric, Figure)] {
         let mut figures = Vec::new();
         if let Some(latency) = measurement.figure(self.model.target.percentile) {
-            self.model.latency.observe(work, latency.value);
+            self.model.latency.observe(&measurement.device, work, latency.value);
             figures.push((Metric::Latency, latency));
         }
         if let Some(memory) = memory(measurement) {
