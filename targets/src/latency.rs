@@ -9,12 +9,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::correction::{PLACE, place};
 use self::{
-    correction::{Correction, place},
+    correction::Correction,
     prices::{LEAST, PriceFit, Prices, table_prices, time},
 };
 use crate::{
     budget::{Figure, Source},
+    conformal::interval,
     stats::{quantile, spearman},
     work::{Features, Work},
 };
@@ -56,9 +58,6 @@ struct Observation {
     /// Whether the time fell into the interval predicted before it was known.
     foreseen: bool,
 }
-
-/// Share of networks whose time is to fall into the interval.
-const COVERAGE: f64 = 0.9;
 
 /// Factor up and down for a fit to fewer measurements than the quantile needs. On published
 /// Raspberry Pi 4 and Pixel 3 times of NAS-Bench-201 networks, nine in ten lay within 1.6 to 1.8
@@ -146,7 +145,7 @@ impl LatencyModel {
             None => (None, left_out),
         };
         self.prices = prices.prices;
-        self.interval = interval(&self.errors);
+        self.interval = interval(&self.errors, FEW);
     }
 
     /// What an estimate says of itself.
@@ -214,21 +213,4 @@ pub struct Coefficient {
     pub ns_per_unit: f64,
     /// What a unit is.
     pub unit: String,
-}
-
-/// Factors from a prediction to the ends of its interval, from the errors of predictions made
-/// without the network in question.
-///
-/// The quantile of their sizes is the one that covers the next network with probability
-/// [`COVERAGE`], if it comes from where the others came from (split conformal prediction:
-/// Lei et al., "Distribution-Free Predictive Inference for Regression", 2018, with the residuals of
-/// the jackknife). Below nine measurements no such quantile exists, and the largest error serves,
-/// but at least [`FEW`].
-fn interval(errors: &[f64]) -> [f64; 2] {
-    let mut sizes: Vec<f64> = errors.iter().map(|error| error.abs()).collect();
-    sizes.sort_by(f64::total_cmp);
-    let rank = ((sizes.len() + 1) as f64 * COVERAGE).ceil() as usize;
-    let largest = sizes.last().map_or(FEW, |size| size.exp().max(FEW));
-    let factor = sizes.get(rank - 1).map_or(largest, |size| size.exp());
-    [1.0 / factor, factor]
 }

@@ -23,7 +23,10 @@ pub(super) struct Correction {
 /// What a network is made of, and how much of it there is: `2 sqrt` of each kind's share of the
 /// time by the table, and the logarithm of that time. The root tells an absent kind of work from a
 /// rare one; with the 2, doubling a rare kind is as far as doubling everything at a share of 0.7.
-pub(super) type Place = [f64; Work::COUNT + 1];
+pub(crate) type Place = [f64; PLACE];
+
+/// Coordinates of a [`Place`].
+pub(crate) const PLACE: usize = Work::COUNT + 1;
 
 /// Scales tried, in units of [`Place`].
 const SCALES: [f64; 5] = [0.25, 0.5, 1.0, 2.0, 4.0];
@@ -81,7 +84,7 @@ impl Correction {
 }
 
 /// Where a network with this work lies, by a target's table.
-pub(super) fn place(table: &LatencyTable, features: &Features) -> Place {
+pub(crate) fn place(table: &LatencyTable, features: &Features) -> Place {
     let prices = table_prices(table);
     let parts: [f64; Work::COUNT] = std::array::from_fn(|k| prices[k] * features.0[k]);
     let total = parts.iter().sum::<f64>().max(f64::MIN_POSITIVE);

@@ -1,6 +1,7 @@
 //! Tests of the crate at its edge: one module a question.
 
 mod budget;
+mod calibration;
 mod fitted;
 mod latency;
 mod networks;
