@@ -148,8 +148,8 @@ impl LatencyModel {
         self.interval = interval(&self.errors, FEW);
     }
 
-    /// What an estimate says of itself.
-    fn rests_on(&self) -> String {
+    /// What estimates rest on: measured networks, or the table and where it was not measured.
+    pub fn rests_on(&self) -> String {
         let devices: Vec<&str> = self.devices.iter().map(String::as_str).collect();
         match self.observations.len() {
             0 => self.table.source.clone(),

@@ -31,6 +31,7 @@ pub mod latency;
 pub mod measurement;
 pub mod memory;
 pub mod meter;
+pub mod obstacles;
 pub mod quantity;
 pub mod roofline;
 pub mod stats;

@@ -5,6 +5,7 @@ mod calibration;
 mod fitted;
 mod latency;
 mod networks;
+mod obstacles;
 mod published;
 mod quantity;
 mod simulated;
