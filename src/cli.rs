@@ -39,10 +39,12 @@ pub enum Command {
     Targets(TargetsArgs),
     /// Lists, checks and fetches data sets.
     Data(DataArgs),
-    /// Tells what this machine can do for a search and for measuring.
-    Doctor(JsonArgs),
     /// Builds the program that measures on a board.
     Agent(AgentArgs),
+    /// Measures a few networks on a board, so that estimates rest on that board.
+    Calibrate(CalibrateArgs),
+    /// Tells what this machine can do for a search, and what stands in the way of measuring.
+    Doctor(DoctorArgs),
     /// Loads and runs models in a process of its own; started by the other commands.
     #[command(hide = true, disable_help_flag = true)]
     Worker {
@@ -124,6 +126,9 @@ pub struct SearchArgs {
     /// Where to measure: local, or recorded:FILE; without it nothing is measured
     #[arg(long, value_name = "DEVICE")]
     pub device: Option<String>,
+    /// What estimates rest on: a file of `pipeline calibrate`, or none [default: the one kept for the target]
+    #[arg(long, value_name = "FILE|none")]
+    pub calibration: Option<String>,
     /// Use measurements that are noisy, and say so beside them
     #[arg(long)]
     pub allow_noisy: bool,
@@ -318,9 +323,47 @@ pub struct AgentBuild {
     pub dry_run: bool,
 }
 
-/// Nothing but the form of the output.
+/// What to calibrate.
 #[derive(Debug, Args)]
-pub struct JsonArgs {
+pub struct CalibrateArgs {
+    /// Kind of board: a name from `pipeline targets`, or a target file
+    #[arg(long, value_name = "NAME|FILE")]
+    pub target: String,
+    /// Where to measure: local, or recorded:FILE
+    #[arg(long, value_name = "DEVICE", default_value = "local")]
+    pub device: String,
+    /// Where to write it [default: where `search` looks for it]
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Networks to measure
+    #[arg(long, value_name = "COUNT", default_value_t = 20, value_parser = clap::value_parser!(u16).range(3..=500))]
+    pub probes: u16,
+    /// Networks drawn at random that are predicted, then measured: does the calibration hold?
+    #[arg(long, value_name = "COUNT", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=1000))]
+    pub check: u16,
+    /// Fit to the time that the engine's thread ran, for a machine that other work shares
+    #[arg(long)]
+    pub cpu_time: bool,
+    /// Use measurements that are noisy, and say so in the calibration
+    #[arg(long)]
+    pub allow_noisy: bool,
+    /// Shows which networks would be measured; measures nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Prints the calibration as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What to look at.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Kind of board, for what its calibration says of the engine [default: host]
+    #[arg(long, value_name = "NAME|FILE")]
+    pub target: Option<String>,
+    /// Where to take a short measurement: local, or recorded:FILE; without it none is taken
+    #[arg(long, value_name = "DEVICE")]
+    pub device: Option<String>,
     /// Prints the result as JSON
     #[arg(long)]
     pub json: bool,
@@ -342,6 +385,7 @@ impl SearchArgs {
             ("max-activations", &self.max_activations),
             ("max-train-time", &self.max_train_time),
             ("device", &self.device),
+            ("calibration", &self.calibration),
             ("deadline", &self.deadline),
         ];
         for (key, text) in texts {

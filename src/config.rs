@@ -44,6 +44,9 @@ pub struct SearchConfig {
     /// `local`, `recorded:FILE`, or absent: nothing is measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device: Option<String>,
+    /// A file of `pipeline calibrate`, `none`, or absent: the one kept for the target, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<String>,
     /// Uses measurements that noise makes invalid, and says so beside them.
     pub allow_noisy: bool,
     /// Active time after which the search answers with what it has.
@@ -193,6 +196,7 @@ impl Preset {
             preset: self,
             compute: ComputeChoice::Auto,
             device: None,
+            calibration: None,
             allow_noisy: false,
             deadline: None,
             baseline: BaselineChoice::Trained,

@@ -1,5 +1,6 @@
 //! The `pipeline` command: from a folder of images and a board to a network that provably runs there.
 
+mod calibrations;
 mod cli;
 mod commands;
 mod config;
@@ -53,6 +54,7 @@ fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::Inspect(args) => commands::inspect::run(&args),
         Command::Targets(args) => commands::targets::run(&args),
         Command::Data(args) => commands::data::run(&args),
+        Command::Calibrate(args) => commands::calibrate::run(&args),
         Command::Doctor(args) => commands::doctor::run(&args),
         Command::Agent(args) => commands::agent::run(&args),
         Command::Worker { .. } => unreachable!("answered above"),

@@ -134,8 +134,26 @@ pub struct Receipt {
     pub probe: Probe,
     /// The measurement on the device, with every sample; absent where nothing was measured.
     pub measurement: Option<Measurement>,
+    /// What estimates rest on; absent where they rest on the target's own tables.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<Calibrated>,
     /// Command that repeats the run.
     pub repeat: String,
+}
+
+/// The calibration that estimates rest on; the whole of it is in `calibration.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Calibrated {
+    /// The board that was measured.
+    pub device: String,
+    /// Networks measured on it.
+    pub networks: usize,
+    /// When: seconds since 1970, UTC.
+    pub taken_at: u64,
+    /// Engine and its version.
+    pub engine: String,
+    /// SHA-256 of the file in the run folder.
+    pub sha256: String,
 }
 
 /// Whether a budget holds.

@@ -32,6 +32,8 @@ pub const TRAINING: &str = "training.json";
 pub const WEIGHTS: &str = "weights.safetensors";
 /// The network that ships.
 pub const MODEL: &str = "model.onnx";
+/// The calibration that estimates rest on; absent where there is none.
+pub const CALIBRATION: &str = "calibration.json";
 /// Every measurement of the run, a line each.
 pub const MEASUREMENTS: &str = "measurements.jsonl";
 /// What is promised of the model.

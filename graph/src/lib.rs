@@ -230,13 +230,13 @@ impl Graph {
     /// 16 hexadecimal digits that two graphs share when they compute the same in the same order,
     /// whatever their nodes are called (FNV-1a over operations, shapes and edges).
     pub fn fingerprint(&self) -> String {
-        let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+        use std::fmt::Write;
+
+        let mut hash = Fnv(0xcbf2_9ce4_8422_2325);
         for id in self.ids() {
-            for byte in format!("{:?}{:?}{:?};", self.op(id), self.shape(id), self.inputs(id)).bytes() {
-                hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-            }
+            write!(hash, "{:?}{:?}{:?};", self.op(id), self.shape(id), self.inputs(id)).expect("a hash takes any text");
         }
-        format!("{hash:016x}")
+        format!("{:016x}", hash.0)
     }
 
     /// How many nodes read each node, by [`NodeId::index`].
@@ -246,5 +246,15 @@ impl Graph {
             users[input.index()] += 1;
         }
         users
+    }
+}
+
+/// Hashes text as it is written, without keeping it.
+struct Fnv(u64);
+
+impl std::fmt::Write for Fnv {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        self.0 = text.bytes().fold(self.0, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
+        Ok(())
     }
 }

@@ -8,6 +8,7 @@ pub mod evaluator;
 pub mod penalty;
 pub mod policy;
 pub mod pricing;
+pub mod probes;
 pub mod space;
 pub mod strategy;
 pub mod study;

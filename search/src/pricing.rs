@@ -40,7 +40,8 @@ struct TrainingTime {
     seconds: f64,
 }
 
-/// Candidates measured at the start whatever their predicted latency, to scale the model.
+/// Candidates measured at the start whatever their predicted latency, to scale the model; fewer where
+/// a calibration has done so already.
 const FIRST_MEASURED: usize = 8;
 
 /// Most candidates that pass unmeasured between two tries on a noisy machine.
@@ -73,7 +74,7 @@ impl Pricer {
         let uncertain = straddles(Metric::Latency) || straddles(Metric::Memory);
         // What another bound rules out needs no time on the board.
         let hopeless = self.budget.refuses(&cost).is_some();
-        if self.meter.is_some() && !hopeless && (uncertain || self.measured < FIRST_MEASURED) {
+        if self.meter.is_some() && !hopeless && (uncertain || self.model.latency.n_measured() < FIRST_MEASURED) {
             self.measure(deployed, &mut cost)?;
         }
         Ok(cost)
@@ -129,7 +130,7 @@ impl Pricer {
     pub fn learn(&mut self, network: String, work: Features, measurement: &Measurement) -> &[(Metric, Figure)] {
         let mut figures = Vec::new();
         if let Some(latency) = measurement.figure(self.model.target.percentile) {
-            self.model.latency.observe(work, latency.value);
+            self.model.latency.observe(&measurement.device, work, latency.value);
             figures.push((Metric::Latency, latency));
         }
         if let Some(memory) = memory(measurement) {

@@ -11,7 +11,7 @@ use search::{
     train::{Compute, Recipe, TrainingSet, shared::Supernet},
 };
 use serde::Serialize;
-use targets::{Budget, CostModel, Metric};
+use targets::{Budget, Metric};
 
 use super::search::{Plan, random_cell};
 use crate::{
@@ -67,6 +67,7 @@ pub fn run(plan: &Plan, json: bool) -> Result<Exit> {
         plan.space.blocks.start(),
         plan.space.blocks.end()
     ));
+    terminal::print(&format!("estimates {}", plan.model.latency.rests_on()));
     for bound in &plan.budget.bounds {
         let metric = bound.metric;
         let kind = if bound.hard { "hard" } else { "soft" };
@@ -97,7 +98,7 @@ pub fn run(plan: &Plan, json: bool) -> Result<Exit> {
 }
 
 fn estimate(plan: &Plan) -> Result<Estimate> {
-    let model = CostModel::new(plan.target.clone());
+    let model = &plan.model;
     // Training time is known once something was trained.
     let known = Budget {
         bounds: plan.budget.bounds.iter().filter(|bound| bound.metric != Metric::TrainTime).copied().collect(),
@@ -134,7 +135,7 @@ fn estimate(plan: &Plan) -> Result<Estimate> {
 fn probe(plan: &Plan, recipe: &Recipe, scale: search::space::Scale) -> Result<f64> {
     let compute: Compute = plan.config.compute()?;
     let set: TrainingSet = plan.images.set.clone();
-    let pricer = Pricer::new(CostModel::new(plan.target.clone()), Budget::default(), None, 0);
+    let pricer = Pricer::new(plan.model.clone(), Budget::default(), None, 0);
     let mut supernet = Supernet::new(set, recipe.clone(), compute, plan.config.seed, pricer);
     let graph = |step| -> Result<graph::Graph> {
         Ok(plan.space.build(&random_cell(plan, step), &scale).map_err(search::Error::from)?)

@@ -8,12 +8,11 @@ use search::{
     space::{SearchSpace, cell::CellSpace},
     study::Trial,
 };
-use targets::{
-    Allow, Bound, Cost, CostModel, Figure, Judgement, Measurement, Metric, Protocol, Source, Target, features,
-};
+use targets::{Allow, Bound, Cost, Figure, Judgement, Measurement, Metric, Protocol, Source, Target, features};
 
 use super::{Images, count, export, export::Exported, report};
 use crate::{
+    calibrations,
     cli::MeasureArgs,
     config::SearchConfig,
     exit::{self, Exit},
@@ -179,7 +178,8 @@ pub fn settle(
     let target = Target::find(&config.target)?;
     let budget = config.budget()?;
     let graph = CellSpace::default().build(&architecture.cell, &architecture.deployed).map_err(search::Error::from)?;
-    let mut cost = CostModel::new(target.clone()).price(&graph);
+    let (model, calibration) = calibrations::of_run(folder, &target)?;
+    let mut cost = model.price(&graph);
     cost.set(Metric::Flash, Figure::exact(exported.bytes as f64));
     cost.set(Metric::TrainTime, once(training.chosen.seconds, "the machine that trained"));
     let mut measurement = None;
@@ -237,6 +237,7 @@ pub fn settle(
         parity: exported.parity,
         probe: exported.probe,
         measurement,
+        calibration,
         repeat: "pipeline search --config config.toml --run ANOTHER".to_owned(),
     };
     folder.write_json(RECEIPT, &receipt)?;

@@ -1,6 +1,7 @@
 //! The subcommands, one file each: functions from the files of a run to its next files.
 
 pub mod agent;
+pub mod calibrate;
 mod count;
 pub mod data;
 pub mod doctor;
@@ -48,9 +49,14 @@ pub fn open_source(name: &str, image_size: Option<[usize; 2]>) -> Result<Source>
     Source::open(name, &options).with_context(|| format!("--data {name}"))
 }
 
-/// Where fetched data sets lie: `$XDG_DATA_HOME/pipeline/data`, or the same under `~/.local/share`.
+/// Where fetched data sets lie: see [`data_home`].
 pub fn downloads() -> PathBuf {
+    data_home().join("data")
+}
+
+/// What this program keeps for a user: `$XDG_DATA_HOME/pipeline`, or the same under `~/.local/share`.
+pub fn data_home() -> PathBuf {
     let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/share"));
     let base = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from).or_else(home).unwrap_or_default();
-    base.join("pipeline").join("data")
+    base.join("pipeline")
 }

@@ -5,9 +5,10 @@ use search::{
     space::{SearchSpace, cell::CellSpace},
     study::Trial,
 };
-use targets::{CostModel, Target};
+use targets::Target;
 
 use crate::{
+    calibrations,
     cli::StageArgs,
     config::SearchConfig,
     exit::Exit,
@@ -48,10 +49,10 @@ pub fn write(folder: &RunFolder, config: &SearchConfig) -> Result<()> {
     let measured: Vec<Measured> = folder.read_lines(MEASUREMENTS)?;
     let fit = (!measured.is_empty()).then(|| {
         let target = Target::find(&config.target)?;
-        let mut model = CostModel::new(target.clone()).latency;
+        let mut model = calibrations::of_run(folder, &target)?.0.latency;
         for line in measured {
             if let Some(figure) = line.measurement.figure(target.percentile) {
-                model.observe(line.features, figure.value);
+                model.observe(&line.measurement.device, line.features, figure.value);
             }
         }
         anyhow::Ok(model.fit_report())

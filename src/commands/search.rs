@@ -21,16 +21,17 @@ use search::{
     study::Study,
     train::shared::Supernet,
 };
-use targets::{Allow, Budget, Cost, CostModel, Judgement, Measurement, Meter, MeterError, Metric, Target};
+use targets::{Allow, Budget, Calibration, Cost, CostModel, Judgement, Measurement, Meter, MeterError, Metric, Target};
 
 use super::{Images, export, measure, report, train};
 use crate::{
+    calibrations,
     cli::SearchArgs,
     config::{BaselineChoice, SearchConfig, StrategyName, read_table},
     exit::{self, Exit},
     on_device::{self, Measured, OnDevice, What},
     receipt::{Architecture, Baseline, Receipt},
-    run_folder::{ARCHITECTURE, CONFIG, MEASUREMENTS, RunFolder},
+    run_folder::{ARCHITECTURE, CALIBRATION, CONFIG, MEASUREMENTS, RunFolder},
     terminal::{self, Screen, say},
 };
 
@@ -40,7 +41,17 @@ pub fn run(args: &SearchArgs) -> Result<Exit> {
     let path = args.run.clone().unwrap_or_else(|| default_folder(&config));
     let images = Images::open(&config)?;
     config.seal(&images.set.part)?;
-    let plan = Plan::new(config, images)?;
+    let target = Target::find(&config.target)?;
+    let calibration = if args.resume {
+        calibrations::resumed(&path)?
+    } else {
+        let chosen = calibrations::choose(config.calibration.as_deref(), &target)?;
+        // What is kept for the target may be another file tomorrow, or on another machine.
+        let file = chosen.as_ref().map_or(calibrations::NONE.to_owned(), |(_, path)| path.display().to_string());
+        config.calibration = Some(file);
+        chosen.map(|(calibration, _)| calibration)
+    };
+    let plan = Plan::new(config, images, calibration.as_ref())?;
     plan.refuse_the_impossible()?;
     if args.dry_run {
         return super::dry_run::run(&plan, args.json);
@@ -48,6 +59,10 @@ pub fn run(args: &SearchArgs) -> Result<Exit> {
     let folder = RunFolder::open(&path, args.resume)?;
     let text = plan.config.to_toml()?;
     folder.write(CONFIG, text.as_bytes())?;
+    if let Some(calibration) = &calibration {
+        folder.write_json(CALIBRATION, calibration)?;
+        say(&calibrations::in_words(calibration));
+    }
     folder.log("started", serde_json::json!({ "resumed": args.resume, "version": env!("CARGO_PKG_VERSION") }));
     say(&format!("run folder: {}", path.display()));
     let done = plan.run(&folder);
@@ -116,6 +131,8 @@ pub struct Plan {
     pub images: Images,
     /// The kind of board.
     pub target: Target,
+    /// Its costs, by its calibration where there is one.
+    pub model: CostModel,
     /// What must hold.
     pub budget: Budget,
     /// What is searched.
@@ -144,12 +161,16 @@ impl Meter for Board {
 
 impl Plan {
     /// Opens the target and sizes the networks.
-    pub fn new(config: SearchConfig, images: Images) -> Result<Self> {
+    pub fn new(config: SearchConfig, images: Images, calibration: Option<&Calibration>) -> Result<Self> {
         let target = Target::find(&config.target)?;
+        let model = match calibration {
+            Some(calibration) => calibration.model(target.clone()),
+            None => CostModel::new(target.clone()),
+        };
         let budget = config.budget()?;
         let (proxy, deployed) = config.scales(&images.source);
         config.compute()?;
-        Ok(Self { config, images, target, budget, space: CellSpace::default(), proxy, deployed })
+        Ok(Self { config, images, target, model, budget, space: CellSpace::default(), proxy, deployed })
     }
 
     /// Graph of a cell at the deployed size.
@@ -159,7 +180,7 @@ impl Plan {
 
     /// Refuses a bound that even the cheapest network of the space does not meet.
     fn refuse_the_impossible(&self) -> Result<()> {
-        let model = CostModel::new(self.target.clone());
+        let model = &self.model;
         let mut cheapest = Vec::new();
         for cell in self.space.cheapest() {
             cheapest.push(model.price(&self.network(&cell)?));
@@ -220,8 +241,7 @@ impl Plan {
     /// A pricer that knows what the run has measured so far.
     fn pricer(&self, folder: &RunFolder, board: Option<&Board>) -> Result<Pricer> {
         let meter = board.cloned().map(|board| Box::new(board) as Box<dyn Meter>);
-        let model = CostModel::new(self.target.clone());
-        let mut pricer = Pricer::new(model, self.budget.clone(), meter, self.final_images());
+        let mut pricer = Pricer::new(self.model.clone(), self.budget.clone(), meter, self.final_images());
         for line in folder.read_lines::<Measured>(MEASUREMENTS)? {
             if line.what != What::Shipped {
                 pricer.learn(line.network, line.features, &line.measurement);

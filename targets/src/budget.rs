@@ -136,6 +136,8 @@ impl Figure {
         let range = format!("{} to {}", metric.format(self.low), metric.format(self.high));
         match &self.source {
             Source::Exact => value,
+            // "estimated from 20 measurements", but "estimated, not measured on rpi4".
+            Source::Estimated { by } if by.starts_with("from ") => format!("{value} ({range}, estimated {by})"),
             Source::Estimated { by } => format!("{value} ({range}, estimated, {by})"),
             Source::Measured { on, samples } => format!("{value} ({range}, measured on {on}, {samples} samples)"),
         }

@@ -24,29 +24,36 @@
 //! ```
 
 pub mod budget;
+pub mod calibration;
 pub mod cost_model;
 pub mod counts;
+pub mod design;
 pub mod latency;
 pub mod measurement;
 pub mod memory;
 pub mod meter;
+pub mod obstacles;
 pub mod quantity;
+pub mod roofline;
 pub mod stats;
 pub mod target;
 pub mod validity;
 pub mod verdict;
 pub mod work;
 
+mod conformal;
 mod nnls;
 
 pub use budget::{Bound, Budget, Cost, Figure, Judgement, Metric, Source};
+pub use calibration::{Calibration, Check, Clock, Sample};
 pub use cost_model::{CostModel, FLASH_METADATA, FLASH_PER_OP};
 pub use counts::{CountScale, Counts, NodeCounts};
 pub use latency::{Coefficient, FitReport, LatencyModel, LatencyTable};
 pub use measurement::{Block, Conditions, Measurement, Protocol, Reach};
-pub use memory::MemoryModel;
+pub use memory::{MemoryModel, Peak};
 pub use meter::{Meter, MeterError, MeterErrorKind};
 pub use quantity::{Dimension, QuantityError};
+pub use roofline::{FarBelow, Roofline};
 pub use stats::Summary;
 pub use target::{Processor, Target, TargetError};
 pub use validity::{Allow, Note, Reason};

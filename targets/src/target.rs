@@ -10,6 +10,7 @@ use crate::{
     latency::LatencyTable,
     memory::MemoryModel,
     quantity::QuantityError,
+    roofline::Roofline,
     work::Work,
 };
 
@@ -40,6 +41,9 @@ pub struct Target {
     pub emulator: Option<Processor>,
     /// Time of instructions.
     pub counts: Option<CountScale>,
+    /// What the hardware allows at most; absent where nobody has written it down.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub roofline: Option<Roofline>,
     /// What a user should know.
     pub notes: String,
 }
@@ -144,8 +148,12 @@ impl Target {
     /// # Errors
     /// The text is not a target.
     pub fn parse(path: &str, text: &str) -> Result<Self, TargetError> {
-        let file: File = toml::from_str(text)
+        let mut file: File = toml::from_str(text)
             .map_err(|error| TargetError::Format { path: path.to_owned(), error: Box::new(error) })?;
+        // A linear layer reads each of its weights for one MAC.
+        if let Some(&linear) = file.latency.ns_per_unit.get(&Work::Linear) {
+            file.latency.ns_per_unit.entry(Work::Weights).or_insert(linear);
+        }
         file.check().map_err(|(field, expected)| TargetError::Range { path: path.to_owned(), field, expected })?;
         let bounds = file.budget.iter().map(|(&metric, text)| {
             let parse = |text: &Option<String>| text.as_deref().map(|text| metric.parse(text)).transpose();
@@ -166,6 +174,7 @@ impl Target {
             memory: file.memory,
             emulator: file.emulator,
             counts: file.counts,
+            roofline: file.roofline,
             notes: file.notes,
         })
     }
@@ -189,6 +198,7 @@ struct File {
     memory: MemoryModel,
     emulator: Option<Processor>,
     counts: Option<CountScale>,
+    roofline: Option<Roofline>,
     #[serde(default)]
     notes: String,
 }
@@ -254,6 +264,15 @@ impl File {
                 around_one(*interval),
                 "a factor of at most 1 and one of at least 1",
             ));
+        }
+        if let Some(Roofline { flops_per_cycle, max_mhz, memory_bytes_per_second, .. }) = self.roofline {
+            for (field, value) in [
+                ("flops_per_cycle", flops_per_cycle),
+                ("max_mhz", max_mhz),
+                ("memory_bytes_per_second", memory_bytes_per_second),
+            ] {
+                rules.push((format!("roofline.{field}"), positive(value), "above 0"));
+            }
         }
         match rules.into_iter().find(|rule| !rule.1) {
             Some((field, _, expected)) => Err((field, expected)),

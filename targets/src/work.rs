@@ -1,5 +1,7 @@
 //! The work in a network by kind: what an engine prices differently.
 
+use std::collections::BTreeMap;
+
 use graph::{
     Graph, NodeId, Op,
     cost::{Shipped, StaticCost, static_cost_with},
@@ -18,6 +20,8 @@ pub enum Work {
     Depthwise,
     /// Linear layers; in MACs.
     Linear,
+    /// Weights of convolutions, which come from memory once whatever the size of the image; in weights.
+    Weights,
     /// Average pooling; in outputs times taps.
     AvgPool,
     /// Max pooling; in outputs times taps.
@@ -34,7 +38,7 @@ pub enum Work {
 
 impl Work {
     /// Number of kinds.
-    pub const COUNT: usize = 10;
+    pub const COUNT: usize = 11;
 
     /// Every kind, in the order of [`Features`].
     pub const ALL: [Self; Self::COUNT] = [
@@ -42,6 +46,7 @@ impl Work {
         Self::Pointwise,
         Self::Depthwise,
         Self::Linear,
+        Self::Weights,
         Self::AvgPool,
         Self::MaxPool,
         Self::GlobalPool,
@@ -57,6 +62,7 @@ impl Work {
             Self::Pointwise => "pointwise",
             Self::Depthwise => "depthwise",
             Self::Linear => "linear",
+            Self::Weights => "weights",
             Self::AvgPool => "avg-pool",
             Self::MaxPool => "max-pool",
             Self::GlobalPool => "global-pool",
@@ -70,6 +76,7 @@ impl Work {
     pub fn unit(self) -> &'static str {
         match self {
             Self::Dense | Self::Pointwise | Self::Depthwise | Self::Linear => "MAC",
+            Self::Weights => "weight",
             Self::AvgPool | Self::MaxPool => "tap",
             Self::GlobalPool | Self::Elementwise | Self::Concat => "value",
             Self::Dispatch => "operation",
@@ -77,14 +84,28 @@ impl Work {
     }
 }
 
-/// Amount of each kind of work in one inference, by [`Work`] in declaration order.
+/// Amount of each kind of work in one inference, by [`Work`] in declaration order. In files each
+/// amount stands under the name of its kind, and kinds that are absent are left out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(from = "BTreeMap<Work, f64>", into = "BTreeMap<Work, f64>")]
 pub struct Features(pub [f64; Work::COUNT]);
 
 impl Features {
     /// The amount of one kind.
     pub fn get(&self, work: Work) -> f64 {
         self.0[work as usize]
+    }
+}
+
+impl From<BTreeMap<Work, f64>> for Features {
+    fn from(amounts: BTreeMap<Work, f64>) -> Self {
+        Self(Work::ALL.map(|work| amounts.get(&work).copied().unwrap_or(0.0)))
+    }
+}
+
+impl From<Features> for BTreeMap<Work, f64> {
+    fn from(features: Features) -> Self {
+        Work::ALL.into_iter().zip(features.0).filter(|&(_, amount)| amount != 0.0).collect()
     }
 }
 
@@ -102,6 +123,10 @@ pub fn cost_and_features(graph: &Graph) -> (StaticCost, Features) {
     let cost = static_cost_with(graph, |id, shipped| {
         let (work, amount) = work(graph, id, shipped);
         amounts[work as usize] += amount;
+        if let Op::Conv2d(conv) = graph.op(id) {
+            let fan_in = graph.shape(graph.inputs(id)[0]).channels();
+            amounts[Work::Weights as usize] += (conv.channels * conv.taps(fan_in)) as u64;
+        }
     });
     amounts[Work::Dispatch as usize] = cost.n_ops;
     (cost, Features(amounts.map(|amount| amount as f64)))

@@ -15,6 +15,9 @@ fn work_is_counted_by_kind() {
         let mut expected = Features::default();
         expected.0[work as usize] += amount as f64;
         expected.0[Work::Dispatch as usize] += 1.0;
+        if let Op::Conv2d(conv) = &op {
+            expected.0[Work::Weights as usize] += (conv.channels * conv.taps(8)) as f64;
+        }
         assert_eq!(features(&graph), expected, "{op:?}");
         assert_eq!(features(&graph).get(work), amount as f64);
     };
@@ -69,6 +72,7 @@ proptest! {
         let macs = [Work::Dense, Work::Pointwise, Work::Depthwise, Work::Linear].map(|work| found.get(work));
         prop_assert_eq!(macs.iter().sum::<f64>(), cost.macs as f64);
         prop_assert_eq!(found.get(Work::Dispatch), cost.n_ops as f64);
+        prop_assert!(4.0 * found.get(Work::Weights) <= cost.model_bytes as f64);
         prop_assert_eq!(found.get(Work::Dispatch), (shipped.n_nodes() - 1) as f64);
         // A norm that ships, behind another one, would be folded if the shipped graph were a trained one.
         if !shipped.ids().any(|id| *shipped.op(id) == Op::BatchNorm) {
@@ -78,12 +82,12 @@ proptest! {
 
     #[test]
     fn predictions_are_positive_and_ordered(
-        amounts in prop::collection::vec((prop::array::uniform10(0.0..1e7), 1e-6..1.0), 0..15),
-        asked in prop::array::uniform10(0.0..1e7),
+        amounts in prop::collection::vec((prop::array::uniform11(0.0..1e7), 1e-6..1.0), 0..15),
+        asked in prop::array::uniform11(0.0..1e7),
     ) {
         let mut model = rpi4();
         for (amounts, seconds) in amounts {
-            model.observe(Features(amounts), seconds);
+            model.observe("kitchen", Features(amounts), seconds);
         }
         for features in [Features(asked), Features::default()] {
             let figure = model.predict(&features);
@@ -132,7 +136,7 @@ fn planted_prices_are_found() {
     let mut model = rpi4();
     for _ in 0..60 {
         let (features, seconds) = board.network();
-        model.observe(features, seconds);
+        model.observe("kitchen", features, seconds);
     }
     let report = model.fit_report();
     for (coefficient, price) in report.coefficients.iter().zip(board.prices) {
@@ -154,11 +158,11 @@ fn few_measurements_keep_the_tables_proportions() {
     let mut pools = Features::default();
     pools.0[Work::AvgPool as usize] = 1e6;
     let before = [model.predict(&dense).value, model.predict(&pools).value];
-    model.observe(dense, 3.0 * before[0]);
+    model.observe("kitchen", dense, 3.0 * before[0]);
     let after = [model.predict(&dense).value, model.predict(&pools).value];
     assert!((after[0] / before[0] - 3.0).abs() < 1e-6 && (after[1] / before[1] - 3.0).abs() < 1e-6, "{after:?}");
     let Source::Estimated { by } = model.predict(&pools).source else { panic!("nothing here is measured") };
-    assert_eq!(by, "fitted to 1 measured network");
+    assert_eq!(by, "from 1 measurement on kitchen");
     // The table was three times off, and the interval still says so.
     let figure = model.predict(&dense);
     assert!((figure.high / figure.value - 3.0).abs() < 1e-6, "{figure:?}");
@@ -170,9 +174,9 @@ fn senseless_times_are_not_kept() {
     let mut some = Features::default();
     some.0[0] = 1e6;
     for seconds in [0.0, -1.0, f64::NAN, f64::INFINITY] {
-        model.observe(some, seconds);
+        model.observe("kitchen", some, seconds);
     }
-    model.observe(Features::default(), 1.0);
+    model.observe("kitchen", Features::default(), 1.0);
     assert_eq!(model, rpi4());
     assert_eq!(model.fit_report().coverage, None);
 }
@@ -183,14 +187,14 @@ fn a_stored_model_goes_on_where_it_was() {
     let mut model = rpi4();
     for _ in 0..12 {
         let (features, seconds) = board.network();
-        model.observe(features, seconds);
+        model.observe("kitchen", features, seconds);
     }
     let text = serde_json::to_string(&model).expect("numbers and words");
     let mut read: LatencyModel = serde_json::from_str(&text).expect("as written");
     assert_eq!(read, model);
     let (features, seconds) = board.network();
-    read.observe(features, seconds);
-    model.observe(features, seconds);
+    read.observe("kitchen", features, seconds);
+    model.observe("kitchen", features, seconds);
     assert_eq!(read, model);
 }
 
@@ -204,7 +208,7 @@ fn intervals_keep_their_promise() {
             let mut model = rpi4();
             for _ in 0..n {
                 let (features, seconds) = board.network();
-                model.observe(features, seconds);
+                model.observe("kitchen", features, seconds);
             }
             for _ in 0..50 {
                 let (features, seconds) = board.network();

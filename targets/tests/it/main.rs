@@ -1,8 +1,11 @@
 //! Tests of the crate at its edge: one module a question.
 
 mod budget;
+mod calibration;
+mod fitted;
 mod latency;
 mod networks;
+mod obstacles;
 mod published;
 mod quantity;
 mod simulated;

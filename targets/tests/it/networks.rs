@@ -40,10 +40,34 @@ pub(crate) fn mobilenet_v1(width: f64, resolution: usize) -> Graph {
         at = net.add(Op::Conv2d(depthwise), &[at]);
         at = net.add(Op::BatchNorm, &[at]);
         at = net.relu_of(at);
-        at = net.add(Op::Conv2d(Conv2d::same(scaled(channels), 1, 1)), &[at]);
-        at = net.add(Op::BatchNorm, &[at]);
+        at = net.pointwise(at, scaled(channels));
         at = net.relu_of(at);
     }
+    net.classify(at, 1001);
+    net.graph
+}
+
+/// MobileNetV2 of a width at a resolution: Sandler et al., "MobileNetV2" (2018), table 2, with
+/// channels rounded to multiples of 8 as its authors' code does.
+pub(crate) fn mobilenet_v2(width: f64, resolution: usize) -> Graph {
+    let scaled = |channels: f64| {
+        let rounded = (channels / 8.0 + 0.5).floor().max(1.0) * 8.0;
+        // Not more than a tenth is rounded away.
+        (if rounded < 0.9 * channels { rounded + 8.0 } else { rounded }) as usize
+    };
+    let mut net = Net::new(resolution);
+    let at = net.conv(Conv2d::same(scaled(32.0 * width), 3, 2));
+    let mut at = net.relu_of(at);
+    for (expansion, channels, repeats, stride) in
+        [(1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1)]
+    {
+        for idx in 0..repeats {
+            let stride = if idx == 0 { stride } else { 1 };
+            at = net.inverted_residual(at, expansion, scaled(f64::from(channels) * width), stride);
+        }
+    }
+    let at = net.pointwise(at, scaled(1280.0 * width.max(1.0)));
+    let at = net.relu_of(at);
     net.classify(at, 1001);
     net.graph
 }
@@ -81,6 +105,25 @@ impl Net {
         let at = self.relu_of(at);
         let at = self.add(Op::Conv2d(conv), &[at]);
         self.add(Op::BatchNorm, &[at])
+    }
+
+    fn pointwise(&mut self, at: NodeId, channels: usize) -> NodeId {
+        let at = self.add(Op::Conv2d(Conv2d::same(channels, 1, 1)), &[at]);
+        self.add(Op::BatchNorm, &[at])
+    }
+
+    fn inverted_residual(&mut self, from: NodeId, expansion: usize, channels: usize, stride: usize) -> NodeId {
+        let before = self.graph.shape(from).channels();
+        let mut at = from;
+        if 1 < expansion {
+            at = self.pointwise(at, expansion * before);
+            at = self.relu_of(at);
+        }
+        at = self.add(Op::Conv2d(Conv2d::depthwise(expansion * before, 3, stride)), &[at]);
+        at = self.add(Op::BatchNorm, &[at]);
+        at = self.relu_of(at);
+        at = self.pointwise(at, channels);
+        if stride == 1 && before == channels { self.add(Op::Add, &[from, at]) } else { at }
     }
 
     fn residual(&mut self, at: NodeId, channels: usize) -> NodeId {

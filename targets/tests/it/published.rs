@@ -1,16 +1,15 @@
 //! How far do the tables go on times that others measured on real boards?
 #![expect(clippy::print_stdout, reason = "a skipped test says so, and figures are worth reading")]
 
-use graph::{Graph, cost::static_cost};
-use targets::{Features, LatencyModel, Target, features, stats::quantile, stats::spearman};
+use std::collections::BTreeMap;
 
-use crate::{
-    networks::{mobilenet_v1, nas_bench_201},
-    simulated::Random,
-};
+use graph::{Graph, cost::static_cost};
+use targets::{Features, LatencyModel, Target, features, stats::spearman};
+
+use crate::networks::{mobilenet_v1, mobilenet_v2, nas_bench_201};
 
 /// Rows of a published table, split at commas; `None`, with a printed line, where it is not here.
-fn table(name: &str) -> Option<Vec<Vec<String>>> {
+pub(crate) fn table(name: &str) -> Option<Vec<Vec<String>>> {
     let path = format!("{}/../../shared/data/latency/{name}", env!("CARGO_MANIFEST_DIR"));
     let Ok(text) = std::fs::read_to_string(path) else {
         println!("skipped: {name} (no ../shared/data)");
@@ -19,20 +18,37 @@ fn table(name: &str) -> Option<Vec<Vec<String>>> {
     Some(text.lines().skip(1).map(|line| line.split(',').map(str::to_owned).collect()).collect())
 }
 
-fn number(text: &str) -> f64 {
+pub(crate) fn number(text: &str) -> f64 {
     text.parse().expect("the tables hold numbers")
 }
 
-fn rpi4() -> LatencyModel {
+pub(crate) fn rpi4() -> LatencyModel {
     LatencyModel::from_table(&Target::find("rpi4").expect("it is built in").latency)
 }
 
-/// Every 13th network of NAS-Bench-201 with its seconds on a board: column 6 is a Raspberry Pi 4,
-/// column 7 a Pixel 3.
-fn nas_bench_times(column: usize) -> Option<Vec<(Features, f64)>> {
+/// The networks of NAS-Bench-201, with their seconds on a board: column 6 is a Raspberry Pi 4,
+/// column 7 a Pixel 3. Cells that pass nothing on are left out: nothing runs.
+pub(crate) fn nas_bench_times(column: usize) -> Option<Vec<(Features, f64)>> {
     let rows = table("nb201_cifar10_full.csv")?;
     let network = |row: &Vec<String>| Some((features(&nas_bench_201(&row[1])?), 1e-3 * number(&row[column])));
-    Some(rows.iter().step_by(13).filter_map(network).collect())
+    Some(rows.iter().filter_map(network).collect())
+}
+
+/// MobileNetV1 and V2 at many sizes on a Raspberry Pi 4, by engine and arithmetic, in seconds.
+pub(crate) fn mobilenet_times() -> Option<BTreeMap<String, Vec<(Features, f64)>>> {
+    let mut systems = BTreeMap::<String, Vec<(Features, f64)>>::new();
+    for row in table("rpi4_mlperf_v05.csv")?.iter().filter(|row| !row[2].is_empty()) {
+        let arithmetic = if row[1].ends_with("quantized") { "int8" } else { "fp32" };
+        let system = format!("{} {arithmetic}", row[0]);
+        systems.entry(system).or_default().push((features(&mobilenet(row)), 1e-3 * number(&row[6])));
+    }
+    Some(systems)
+}
+
+/// The network of a row of the MobileNet table.
+fn mobilenet(row: &[String]) -> Graph {
+    let build = if row[1].starts_with("mobilenet-v1-") { mobilenet_v1 } else { mobilenet_v2 };
+    build(number(&row[2]), number(&row[3]) as usize)
 }
 
 /// The networks are what was timed: their multiply-accumulates are the published ones.
@@ -47,8 +63,10 @@ fn networks_are_the_published_ones() {
         check(&nas_bench_201(&row[1]).expect("every edge carries something"), number(&row[3]), 1e-3);
     }
     let Some(rows) = table("rpi4_mlperf_v05.csv") else { return };
-    for row in rows.iter().filter(|row| row[1].starts_with("mobilenet-v1-")) {
-        check(&mobilenet_v1(number(&row[2]), number(&row[3]) as usize), number(&row[4]), 0.06);
+    for row in rows.iter().filter(|row| !row[2].is_empty()) {
+        // V2's published counts are rounded, and differ from its description by up to 1 %.
+        let tolerance = if row[1].starts_with("mobilenet-v1-") { 0.06 } else { 0.01 * number(&row[4]) };
+        check(&mobilenet(row), number(&row[4]), tolerance);
     }
 }
 
@@ -94,40 +112,5 @@ fn the_rpi4_table_has_the_right_magnitude() {
         println!("{} on {system}: Spearman {order:.3}", measured.len());
         assert_eq!(measured.len(), 16);
         assert!(0.95 <= order, "{system}: Spearman {order}");
-    }
-}
-
-/// Fitted to 10 random networks of a board, the model orders the others at least as well as the
-/// known yardstick for linear models (0.90), and its intervals hold nine in ten.
-#[test]
-fn ten_measurements_are_enough_to_order_networks() {
-    for (board, column) in [("Raspberry Pi 4", 6), ("Pixel 3", 7)] {
-        let Some(times) = nas_bench_times(column) else { return };
-        let mut random = Random(11);
-        let (mut orders, mut errors, mut covered) = (Vec::new(), Vec::new(), Vec::new());
-        for _ in 0..20 {
-            let mut model = rpi4();
-            for _ in 0..10 {
-                let (features, seconds) = times[random.below(times.len())];
-                model.observe(features, seconds);
-            }
-            let figures: Vec<_> = times.iter().map(|(features, _)| model.predict(features)).collect();
-            let predicted: Vec<f64> = figures.iter().map(|figure| figure.value).collect();
-            let measured: Vec<f64> = times.iter().map(|it| it.1).collect();
-            orders.push(spearman(&predicted, &measured).expect("many networks"));
-            errors.extend(
-                predicted.iter().zip(&measured).map(|(predicted, measured)| (predicted / measured - 1.0).abs()),
-            );
-            let inside = figures.iter().zip(&measured).filter(|(it, seconds)| (it.low..=it.high).contains(seconds));
-            covered.push(inside.count() as f64 / measured.len() as f64);
-        }
-        let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
-        errors.sort_by(f64::total_cmp);
-        let error = quantile(&errors, 0.5).expect("many networks");
-        let (order, covered) = (mean(&orders), mean(&covered));
-        println!("{board}: Spearman {order:.3}, median error {error:.3}, {:.1} % inside", 100.0 * covered);
-        assert!(0.90 <= order, "{board}: Spearman {order}");
-        assert!(error <= 0.15, "{board}: median error {error}");
-        assert!((0.85..0.98).contains(&covered), "{board}: {covered} inside the interval");
     }
 }

@@ -1,0 +1,256 @@
+//! `pipeline calibrate`: measures a few networks on a board, and fits its latency and memory to them.
+
+use std::{collections::BTreeMap, path::Path, time::Instant};
+
+use anyhow::Result;
+use export::Metadata;
+use graph::cost::static_cost;
+use runtime::device::Device;
+use search::probes::{Probe, probes, random};
+use targets::{
+    Allow, Calibration, Check, Clock, CostModel, Measurement, Metric, Note, Protocol, Sample, Target,
+    calibration::FORMAT, obstacles::obstacles, stats::spearman,
+};
+
+use crate::{
+    calibrations,
+    cli::CalibrateArgs,
+    exit::{self, Exit},
+    on_device,
+    run_folder::now,
+    terminal::{self, Line, say},
+};
+
+/// The command.
+pub fn run(args: &CalibrateArgs) -> Result<Exit> {
+    let target = Target::find(&args.target)?;
+    let probes = probes(&target.latency, usize::from(args.probes))?;
+    let path = args.out.clone().unwrap_or_else(|| calibrations::kept(&target));
+    if args.dry_run {
+        plan(&probes, &target, &path);
+        return Ok(Exit::Ok);
+    }
+    let mut bench = Bench::open(args, &target)?;
+    let started = Instant::now();
+    let measured = bench.measure_all("calibrating", &probes)?;
+    let mut calibration = bench.calibration(&measured, &target);
+    calibration.refit(&target);
+    if 0 < args.check {
+        calibration.check = Some(bench.check(&calibration, &target, usize::from(args.check))?);
+    }
+    calibrations::write(&path, &calibration)?;
+    if args.json {
+        terminal::print(&serde_json::to_string(&serde_json::json!({ "file": path, "calibration": calibration }))?);
+    } else {
+        show(&calibration, &target);
+        terminal::print(&format!("written    {} ({:.0} s)", path.display(), started.elapsed().as_secs_f64()));
+        let named = if args.out.is_some() { format!(" --calibration {}", path.display()) } else { String::new() };
+        terminal::print(&format!("next: pipeline search --target {}{named}", args.target));
+    }
+    Ok(Exit::Ok)
+}
+
+/// What would be measured.
+fn plan(probes: &[Probe], target: &Target, path: &Path) {
+    let model = CostModel::new(target.clone()).latency;
+    for (idx, probe) in probes.iter().enumerate() {
+        let figure = model.predict(&probe.features);
+        let scale = probe.scale;
+        terminal::print(&format!(
+            "{:>3}  {} layers, {} channels, {} blocks: {}",
+            idx + 1,
+            scale.layers,
+            scale.channels,
+            probe.cell.blocks.len(),
+            figure.describe(Metric::Latency)
+        ));
+    }
+    terminal::print(&format!("would be written to {}; nothing was measured", path.display()));
+}
+
+/// A device with everything that a measurement on it needs.
+struct Bench {
+    device: Box<dyn Device>,
+    allow: Allow,
+    clock: Clock,
+    percentile: f64,
+}
+
+/// A network with its measurement.
+type Measured = (Sample, Measurement);
+
+impl Bench {
+    fn open(args: &CalibrateArgs, target: &Target) -> Result<Self> {
+        let device = on_device::open(&args.device, &target.name)?;
+        // A governor is never waived in silence: it stands in the file as allowed.
+        let allow = Allow { noisy: args.allow_noisy, governor: args.allow_noisy };
+        if args.device == "local" {
+            let facts = on_device::worker()?.facts()?;
+            say(&format!("on {} ({}), {}, agent {}", facts.conditions.cpu, facts.arch, facts.engine, facts.agent));
+            for obstacle in obstacles(&facts.conditions) {
+                say(&format!("note: {}: {}. Mend it: {}", obstacle.found, obstacle.why, obstacle.mend));
+            }
+        }
+        // What other work takes does not count on the engine's own clock; its spread stays small.
+        let clock = if args.cpu_time { Clock::Cpu } else { Clock::Wall };
+        Ok(Self { device, allow, clock, percentile: target.percentile })
+    }
+
+    fn measure_all(&mut self, phase: &str, probes: &[Probe]) -> Result<Vec<Measured>> {
+        let mut line = Line::default();
+        let mut measured = Vec::new();
+        for (idx, probe) in probes.iter().enumerate() {
+            line.show(phase, idx as u64, probes.len() as u64, "");
+            if terminal::interrupted() {
+                line.end();
+                return Err(search::Error::Interrupted.into());
+            }
+            measured.push(self.measure(probe)?);
+        }
+        line.end();
+        Ok(measured)
+    }
+
+    fn measure(&mut self, probe: &Probe) -> Result<Measured> {
+        let weights = export::placeholder_weights(&probe.graph, 0);
+        let bytes = export::onnx(&probe.graph, &weights, &Metadata::default())?;
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("probe.onnx");
+        std::fs::write(&path, bytes)?;
+        let protocol = Protocol::quick();
+        let measurement = on_device::measure(self.device.as_mut(), &path, &protocol, self.allow, on_device::TRIES)?;
+        let name = serde_json::json!({ "cell": probe.cell, "scale": probe.scale }).to_string();
+        let cost = static_cost(&probe.graph);
+        let sample = Sample::new(name, probe.features, &cost, &measurement, self.clock, self.percentile);
+        let none = || exit::Failure {
+            exit: Exit::Invalid,
+            message: format!("{} gave no time that a board would take", self.device.name()),
+        };
+        Ok((sample.ok_or_else(none)?, measurement))
+    }
+
+    /// The samples with how they came about; nothing is fitted yet.
+    fn calibration(&self, measured: &[Measured], target: &Target) -> Calibration {
+        let (first, last) = (&measured[0].1, &measured[measured.len() - 1].1);
+        Calibration {
+            format: FORMAT,
+            target: target.name.clone(),
+            device: first.device.clone(),
+            reach: first.reach,
+            agent: first.agent.clone(),
+            engine: first.engine.clone(),
+            taken_at: now(),
+            protocol: Protocol::quick(),
+            clock: self.clock,
+            percentile: self.percentile,
+            before: first.before.clone(),
+            after: last.after.clone(),
+            allowed: self.allowed(measured),
+            samples: measured.iter().map(|it| it.0.clone()).collect(),
+            fit: CostModel::new(target.clone()).latency.fit_report(),
+            memory: None,
+            check: None,
+        }
+    }
+
+    /// What was waived: each rule once, with the first network's words and the number of networks.
+    fn allowed(&self, measured: &[Measured]) -> Vec<String> {
+        let mut rules = BTreeMap::<String, (String, usize)>::new();
+        for (_, measurement) in measured {
+            for note in measurement.notes(&self.allow) {
+                let Note::Allowed(reason) = note else { continue };
+                let text = reason.to_string();
+                let rule = text.split(|it: char| it.is_ascii_digit()).next().unwrap_or_default().to_owned();
+                rules.entry(rule).or_insert((text, 0)).1 += 1;
+            }
+        }
+        let n = measured.len();
+        rules.into_values().map(|(text, times)| format!("{text} ({times} of {n} networks)")).collect()
+    }
+
+    /// Predicts networks drawn at random, then measures them.
+    fn check(&mut self, calibration: &Calibration, target: &Target, n: usize) -> Result<Check> {
+        let model = calibration.model(target.clone()).latency;
+        let drawn = random(n)?;
+        let figures: Vec<_> = drawn.iter().map(|probe| model.predict(&probe.features)).collect();
+        let measured = self.measure_all("checking", &drawn)?;
+        let pairs = || figures.iter().zip(measured.iter().map(|it| it.0.seconds));
+        let share = |holds: &dyn Fn(&targets::Figure, f64) -> bool| {
+            pairs().filter(|(figure, seconds)| holds(figure, *seconds)).count() as f64 / n as f64
+        };
+        let (predicted, seconds): (Vec<f64>, Vec<f64>) = pairs().map(|(figure, it)| (figure.value, it)).unzip();
+        Ok(Check {
+            n,
+            within_tenth: share(&|figure, seconds| (figure.value / seconds - 1.0).abs() <= 0.1),
+            covered: share(&|figure, seconds| figure.low <= seconds && seconds <= figure.high),
+            spearman: spearman(&predicted, &seconds),
+        })
+    }
+}
+
+/// What a person wants to know of a calibration.
+fn show(calibration: &Calibration, target: &Target) {
+    let Calibration { fit, memory, check, before, .. } = calibration;
+    let percent = |share: Option<f64>| share.map_or("unknown".to_owned(), |it| format!("{:.1} %", 100.0 * it));
+    terminal::print(&format!(
+        "board      {} ({}, {} cores), {}, agent {}",
+        calibration.name(),
+        before.cpu,
+        before.cores,
+        calibration.engine,
+        calibration.agent
+    ));
+    let [low, high] = fit.interval;
+    terminal::print(&format!(
+        "latency    {} networks; predicted from the others: median error {}, {} within 10 %",
+        fit.n,
+        percent(fit.median_relative_error),
+        percent(fit.within_tenth)
+    ));
+    terminal::print(&format!("           nine in ten between {low:.2} and {high:.2} times the estimate"));
+    for coefficient in &fit.coefficients {
+        let (work, price, unit) = (coefficient.work.name(), coefficient.ns_per_unit, &coefficient.unit);
+        terminal::print(&format!("           {work:<12} {price:.3} ns per {unit}"));
+    }
+    match memory {
+        Some(memory) => {
+            for (name, it) in [("load", &memory.load), ("steady", &memory.steady)] {
+                terminal::print(&format!(
+                    "memory     {name}: {} + {:.2} x weights + {:.2} x activations",
+                    Metric::Memory.format(it.base_bytes),
+                    it.per_weight_byte,
+                    it.per_activation_byte
+                ));
+            }
+        }
+        None => terminal::print("memory     the board does not tell; the target's estimate stays"),
+    }
+    if let Some(check) = check {
+        terminal::print(&format!(
+            "checked    {} random networks: {} within 10 %, {} inside the interval, rank correlation {}",
+            check.n,
+            percent(Some(check.within_tenth)),
+            percent(Some(check.covered)),
+            check.spearman.map_or("unknown".to_owned(), |it| format!("{it:.3}"))
+        ));
+    }
+    far_below(calibration, target);
+    for rule in &calibration.allowed {
+        terminal::print(&format!("allowed    {rule}"));
+    }
+}
+
+/// Work that the engine serves far below what the board could do.
+pub fn far_below(calibration: &Calibration, target: &Target) {
+    let Some(roofline) = &target.roofline else { return };
+    for it in roofline.far_below(&calibration.fit) {
+        terminal::print(&format!(
+            "slow       {}: {:.2} ns per {}, {:.0} times what the hardware allows ({:.2} ns); fewer of them pay",
+            it.work.name(),
+            it.ns_per_unit,
+            it.work.unit(),
+            it.times(),
+            it.least_ns
+        ));
+    }
+}

@@ -1,0 +1,211 @@
+//! What a board was found to be like: networks measured on it, and the models fitted to them.
+
+use graph::cost::StaticCost;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    cost_model::CostModel,
+    latency::FitReport,
+    measurement::{Conditions, Measurement, Protocol, Reach},
+    memory::{MemoryModel, Peak},
+    stats::quantile,
+    target::Target,
+    work::Features,
+};
+
+/// Measurements of one board, with how they came about.
+///
+/// The samples are what counts: the latency model is fitted to them anew wherever they are used,
+/// and `fit` is what it was when they were taken, for people.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Calibration {
+    /// Version of this layout: [`FORMAT`].
+    pub format: u32,
+    /// Kind of board.
+    pub target: String,
+    /// This board.
+    pub device: String,
+    /// How it was reached.
+    pub reach: Reach,
+    /// Version of the agent that measured.
+    pub agent: String,
+    /// Engine and its version.
+    pub engine: String,
+    /// When the last network was measured: seconds since 1970, UTC.
+    pub taken_at: u64,
+    /// How each network was timed.
+    pub protocol: Protocol,
+    /// Which clock.
+    pub clock: Clock,
+    /// Percentile of the runs' times, 0 to 1.
+    pub percentile: f64,
+    /// The board before the first network.
+    pub before: Conditions,
+    /// The board after the last one.
+    pub after: Conditions,
+    /// Rules of valid measurements that were waived, in words.
+    pub allowed: Vec<String>,
+    /// The networks.
+    pub samples: Vec<Sample>,
+    /// How well the latency model fitted to the samples does.
+    pub fit: FitReport,
+    /// Memory while loading and running; absent where the board did not tell.
+    pub memory: Option<Memory>,
+    /// Networks predicted and then measured, to see whether the promise is kept; absent unless asked for.
+    #[serde(default)]
+    pub check: Option<Check>,
+}
+
+/// Version of the layout.
+pub const FORMAT: u32 = 1;
+
+/// What time means.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Clock {
+    /// What a user waits.
+    #[default]
+    Wall,
+    /// What the engine's thread ran: the same on a machine that other work shares.
+    Cpu,
+}
+
+/// A measured network.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sample {
+    /// What it was: its architecture, as far as anyone needs to build it again.
+    pub network: String,
+    /// Its work by kind.
+    pub features: Features,
+    /// Its weights, in bytes.
+    pub weight_bytes: u64,
+    /// Its live activations at their peak, in bytes.
+    pub activation_bytes: u64,
+    /// Its time at the percentile, in seconds.
+    pub seconds: f64,
+    /// Peak resident memory up to and with loading, in bytes; 0 where the board did not tell.
+    pub load_peak_bytes: u64,
+    /// Peak resident memory while running, in bytes; 0 where the board did not tell.
+    pub steady_peak_bytes: u64,
+    /// SHA-256 of the model file, in hexadecimal.
+    pub model_sha256: String,
+}
+
+/// Memory models of one board.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Memory {
+    /// Up to and with loading.
+    pub load: MemoryModel,
+    /// While running.
+    pub steady: MemoryModel,
+    /// The larger of both: what a budget bounds.
+    pub peak: MemoryModel,
+}
+
+/// Predictions made before the measurement.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Check {
+    /// Networks, drawn at random.
+    pub n: usize,
+    /// Share of them within 10 % of their prediction.
+    pub within_tenth: f64,
+    /// Share of them inside their interval.
+    pub covered: f64,
+    /// Spearman's rank correlation of predicted and measured times.
+    pub spearman: Option<f64>,
+}
+
+impl Calibration {
+    /// A model of the target's costs that knows this board.
+    pub fn model(&self, target: Target) -> CostModel {
+        let mut model = CostModel::new(target);
+        let measured = self.samples.iter().map(|sample| (sample.features, sample.seconds));
+        model.latency.observe_all(&self.name(), measured);
+        if let Some(memory) = &self.memory {
+            model.target.memory = memory.peak.clone();
+        }
+        model
+    }
+
+    /// The board in words, with what its times are not.
+    pub fn name(&self) -> String {
+        board(&self.device, self.clock)
+    }
+
+    /// Fits latency and memory to the samples.
+    pub fn refit(&mut self, target: &Target) {
+        self.memory = Memory::fitted(&target.memory, &self.samples, &self.name());
+        self.fit = self.model(target.clone()).latency.fit_report();
+    }
+}
+
+/// A device and the clock that it was timed by.
+pub fn board(device: &str, clock: Clock) -> String {
+    match clock {
+        Clock::Wall => device.to_owned(),
+        Clock::Cpu => format!("{device} (CPU time)"),
+    }
+}
+
+impl Sample {
+    /// What a measurement says of a network; `None` where nothing was timed, or on an emulator.
+    pub fn new(
+        network: String,
+        features: Features,
+        cost: &StaticCost,
+        measurement: &Measurement,
+        clock: Clock,
+        percentile: f64,
+    ) -> Option<Self> {
+        Some(Self {
+            network,
+            features,
+            weight_bytes: cost.model_bytes,
+            activation_bytes: cost.peak_bytes,
+            seconds: seconds(measurement, clock, percentile)?,
+            load_peak_bytes: measurement.load_peak_bytes,
+            steady_peak_bytes: measurement.steady_peak_bytes,
+            model_sha256: measurement.model_sha256.clone(),
+        })
+    }
+}
+
+/// Time at `percentile` by one of the clocks, in seconds.
+fn seconds(measurement: &Measurement, clock: Clock, percentile: f64) -> Option<f64> {
+    if measurement.reach == Reach::Emulated {
+        return None;
+    }
+    let times = |block: &crate::measurement::Block| match clock {
+        Clock::Wall => block.wall_ns.clone(),
+        Clock::Cpu => block.cpu_ns.clone(),
+    };
+    let mut sorted: Vec<f64> = measurement.blocks.iter().flat_map(times).map(|ns| ns as f64 * 1e-9).collect();
+    sorted.sort_by(f64::total_cmp);
+    quantile(&sorted, percentile)
+}
+
+impl Memory {
+    fn fitted(before: &MemoryModel, samples: &[Sample], device: &str) -> Option<Self> {
+        let source = match samples.len() {
+            1 => format!("from 1 measurement on {device}"),
+            n => format!("from {n} measurements on {device}"),
+        };
+        let fit = |resident: fn(&Sample) -> u64| {
+            let peak = |it: &Sample| Peak {
+                weights: it.weight_bytes as f64,
+                activations: it.activation_bytes as f64,
+                resident: resident(it) as f64,
+            };
+            before.fitted(source.clone(), &samples.iter().map(peak).collect::<Vec<_>>())
+        };
+        Some(Self {
+            load: fit(|it| it.load_peak_bytes)?,
+            steady: fit(|it| it.steady_peak_bytes)?,
+            peak: fit(|it| it.load_peak_bytes.max(it.steady_peak_bytes))?,
+        })
+    }
+}
