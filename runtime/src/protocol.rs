@@ -14,7 +14,7 @@ use targets::measurement::{Block, Measurement, Protocol, Reach};
 use tract_onnx::prelude::TValue;
 
 use crate::conditions::{self, Probe};
-use crate::engine::{ENGINE, EngineError, Model, Prepared};
+use crate::engine::{ENGINE, EngineError, Model, Prepared, floats};
 use crate::{AGENT, reference};
 
 /// Whose measurement it is.
@@ -235,11 +235,9 @@ fn calibrate() -> u64 {
     nanos_since(start)
 }
 
-fn little_endian(output: &TValue) -> Result<Vec<u8>, EngineError> {
-    let failed = |error: tract_onnx::prelude::TractError| EngineError::Run(format!("{error:#}"));
-    let floats = output.cast_to::<f32>().map_err(failed)?;
-    let plain = floats.try_as_plain_ram().map_err(failed)?;
-    Ok(plain.as_slice::<f32>().map_err(failed)?.iter().flat_map(|x| x.to_le_bytes()).collect())
+/// The numbers of all outputs as bytes.
+fn little_endian(outputs: &[TValue]) -> Result<Vec<u8>, EngineError> {
+    Ok(floats(outputs)?.iter().flat_map(|x| x.to_le_bytes()).collect())
 }
 
 /// FNV-1a, 64 bits.

@@ -98,7 +98,7 @@ pub(super) fn rule(node: &Node) -> Rule {
 }
 
 /// Refuses an unknown operator, a wrong number of inputs or outputs, and attributes out of range.
-pub(super) fn check(node: &Node) -> Result<(), Rejected> {
+pub(super) fn check(node: &Node, opset: i64) -> Result<(), Rejected> {
     let Some((rule, inputs, outputs)) = known(&node.op) else {
         let why = format!("{:?} is not among those that run", node.op);
         return Err(Rejected::new("operator", &node.label, why));
@@ -116,6 +116,22 @@ pub(super) fn check(node: &Node) -> Result<(), Rejected> {
     for (name, attribute) in &node.attributes {
         check_attribute(rule, name, attribute)
             .map_err(|why| Rejected::new("attribute", &node.label, format!("{name} {why}")))?;
+    }
+    if opset < 7 {
+        check_before_opset_7(node, rule).map_err(|why| {
+            Rejected::new("attribute", &node.label, format!("{why}; export it with opset 7 or later"))
+        })?;
+    }
+    Ok(())
+}
+
+/// Before opset 7, operators trained unless told not to, and broadcast along an axis of their choice.
+fn check_before_opset_7(node: &Node, rule: Rule) -> Result<(), &'static str> {
+    if matches!(node.op.as_str(), "BatchNormalization" | "Dropout") && !node.attributes.contains_key("is_test") {
+        return Err("is_test is missing, so it would train");
+    }
+    if rule == Rule::Broadcast && node.attributes.contains_key("axis") {
+        return Err("axis says where to broadcast");
     }
     Ok(())
 }
@@ -145,6 +161,8 @@ fn check_attribute(rule: Rule, name: &str, attribute: &Attribute) -> Result<(), 
         | "antialias"
         | "spatial" => int_within(attribute, 0, 1),
         "storage_order" | "training_mode" | "block_size" => int_within(attribute, 0, 0),
+        "is_test" => int_within(attribute, 1, 1),
+        "broadcast" if matches!(rule, Rule::Broadcast | Rule::Gemm) => int_within(attribute, 0, 1),
         "to" => match attribute {
             Attribute::Int(dtype) if i32::try_from(*dtype).ok().and_then(super::proto::element_bytes).is_some() => {
                 Ok(())

@@ -24,7 +24,7 @@ pub(super) struct Walked {
     pub constant_bytes: u64,
     pub macs: u64,
     pub peak_bytes: u64,
-    pub output_shape: Vec<usize>,
+    pub outputs: Vec<ValueInfo>,
 }
 
 /// What is known of a value before anything runs.
@@ -52,7 +52,12 @@ impl From<&Constant> for Fact {
 type Wrong = (&'static str, String);
 
 /// Walks `order`, a topological order of the network's nodes.
-pub(super) fn walk(network: &Network, input: &ValueInfo, order: &[usize], limits: &Limits) -> Result<Walked, Rejected> {
+pub(super) fn walk(
+    network: &Network,
+    inputs: &[ValueInfo],
+    order: &[usize],
+    limits: &Limits,
+) -> Result<Walked, Rejected> {
     let mut walk = Walk {
         opset: network.opset,
         limits,
@@ -67,9 +72,11 @@ pub(super) fn walk(network: &Network, input: &ValueInfo, order: &[usize], limits
         let fact = kept.map_err(|(what, why)| Rejected::new(what, format!("initializer {name:?}"), why))?;
         walk.facts.insert(name, fact);
     }
-    let bounded = walk.bounded(Fact::of(input.shape.clone()));
-    let fact = bounded.map_err(|(what, why)| Rejected::new(what, format!("input {:?}", input.name), why))?;
-    walk.facts.insert(&input.name, fact);
+    for input in inputs {
+        let bounded = walk.bounded(Fact::of(input.shape.clone()));
+        let fact = bounded.map_err(|(what, why)| Rejected::new(what, format!("input {:?}", input.name), why))?;
+        walk.facts.insert(&input.name, fact);
+    }
 
     for &idx in order {
         let node = &network.nodes[idx];
@@ -85,18 +92,19 @@ pub(super) fn walk(network: &Network, input: &ValueInfo, order: &[usize], limits
             return Err(refuse(("work", format!("exceeds {} operations up to here", limits.work))));
         }
     }
-    let peak_bytes = walk.peak(network, input, order);
+    let peak_bytes = walk.peak(network, inputs, order);
     if peak_bytes > limits.activation_bytes {
         let why = format!("are {peak_bytes} bytes at their peak, more than {}", limits.activation_bytes);
         return Err(Rejected::new("activations", "the graph", why));
     }
-    let output = network.outputs.first().and_then(|output| walk.facts.get(output.name.as_str()));
+    let shape = |name: &str| walk.facts.get(name).map(|fact| fact.shape.clone()).unwrap_or_default();
+    let outputs = network.outputs.iter().map(|it| ValueInfo { name: it.name.clone(), shape: shape(&it.name) });
     Ok(Walked {
         parameters: walk.parameters,
         constant_bytes: walk.constant_bytes,
         macs: walk.macs,
         peak_bytes,
-        output_shape: output.map(|fact| fact.shape.clone()).unwrap_or_default(),
+        outputs: outputs.collect(),
     })
 }
 
@@ -244,7 +252,7 @@ impl Walk<'_> {
     }
 
     /// Most bytes alive together when nodes run in `order` and a value dies after its last reader.
-    fn peak(&self, network: &Network, input: &ValueInfo, order: &[usize]) -> u64 {
+    fn peak(&self, network: &Network, inputs: &[ValueInfo], order: &[usize]) -> u64 {
         let mut last_use: HashMap<&str, usize> = HashMap::new();
         for (step, &idx) in order.iter().enumerate() {
             for name in super::present(&network.nodes[idx].inputs) {
@@ -259,9 +267,11 @@ impl Walk<'_> {
             n.unwrap_or(0) * ELEMENT_BYTES // every value was walked and bounded
         };
         let mut dies = vec![0u64; order.len() + 1];
-        let mut alive = bytes(&input.name);
-        if let Some(&step) = last_use.get(input.name.as_str()) {
-            dies[step] += alive;
+        let mut alive = 0;
+        for input in inputs {
+            alive += bytes(&input.name);
+            // An input that nobody reads is held to the end.
+            dies[*last_use.get(input.name.as_str()).unwrap_or(&order.len())] += bytes(&input.name);
         }
         let mut peak = alive;
         for (step, &idx) in order.iter().enumerate() {
@@ -276,5 +286,6 @@ impl Walk<'_> {
     }
 }
 
-/// Activations are counted as floats: the few integer ones are shapes.
+/// Activations are counted as floats. The few of 8 bytes are shapes, positions and the inputs of small tests; the
+/// process that runs the model has a limit of its own.
 const ELEMENT_BYTES: u64 = 4;
