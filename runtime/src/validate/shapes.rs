@@ -11,8 +11,9 @@ mod window;
 use std::collections::HashMap;
 
 use self::axes::{
-    attribute_int, attribute_ints, axis_in, axis_of, broadcast, elements, has_input, open_size, without, wrong_rank,
+    attribute_int, attribute_ints, axis_in, axis_of, broadcast, elements, has_input, known_late, without, wrong_rank,
 };
+use self::layers::layer_norm;
 use self::layout::{blocks, flatten, shape_of, transpose};
 use super::ops::{self, Rule};
 use super::proto::{Constant, INT64, Network, Node};
@@ -183,7 +184,7 @@ impl Walk<'_> {
 
     /// Input `idx`, which must be integers that follow from the file.
     fn ints(&self, node: &Node, idx: usize) -> Result<Vec<i64>, Wrong> {
-        self.input(node, idx).and_then(|fact| fact.ints.clone()).ok_or_else(open_size)
+        self.input(node, idx).and_then(|fact| fact.ints.clone()).ok_or_else(|| known_late(node, idx))
     }
 
     /// Input `idx` as sizes: integers that follow from the file and are not negative.
@@ -215,6 +216,8 @@ impl Walk<'_> {
                 shapes.into_iter().try_fold(first, |all, shape| broadcast(&all, shape?))?
             }
             Rule::Conv => self.conv(node)?,
+            Rule::ConvTranspose => self.conv_transpose(node)?,
+            Rule::LayerNorm => return layer_norm(node, first),
             Rule::Pool => self.pool(node)?,
             Rule::GlobalPool if first.len() < 3 => return Err(wrong_rank(&first, "at least 3")),
             Rule::GlobalPool => first.iter().enumerate().map(|(axis, &n)| if axis < 2 { n } else { 1 }).collect(),
