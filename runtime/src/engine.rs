@@ -109,7 +109,10 @@ impl Model {
     fn from_reader(reader: &mut dyn Read) -> Result<Self, EngineError> {
         let failed = |step| move |error: TractError| EngineError::Load { step, why: format!("{error:#}") };
         // Shapes noted inside the file are hints that tract would believe: it infers its own.
-        let framework = tract_onnx::onnx().with_ignore_value_info(true);
+        let framework = tract_onnx::onnx()
+            .with_ignore_value_info(true)
+            .with_ignore_output_shapes(true)
+            .with_ignore_output_types(true);
         let mut model = framework.model_for_read(reader).map_err(failed("read"))?;
         let inputs = fixed_inputs(&model)?;
         for (idx, input) in inputs.iter().enumerate() {

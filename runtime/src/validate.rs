@@ -49,7 +49,7 @@ pub fn validate(bytes: &[u8], limits: &Limits) -> Result<ModelInfo, Rejected> {
         producer: network.producer,
         metadata: network.metadata,
         outputs: walked.outputs,
-        inputs,
+        inputs: inputs.into_iter().map(|(input, _)| input).collect(),
         nodes: network.nodes.len(),
         ops,
         parameters: walked.parameters,
@@ -167,15 +167,15 @@ impl Rejected {
 /// Operator sets whose meaning the walk over shapes knows.
 const OPSETS: std::ops::RangeInclusive<i64> = 6..=25;
 
-/// The inputs that no initializer answers, with an open first dimension set to 1.
-fn inputs(network: &Network, limits: &Limits) -> Result<Vec<ValueInfo>, Rejected> {
+/// The inputs that no initializer answers and their types, with an open first dimension set to 1.
+fn inputs(network: &Network, limits: &Limits) -> Result<Vec<(ValueInfo, i32)>, Rejected> {
     let constants = network.initializers.iter().map(|(name, _)| name).collect::<HashSet<_>>();
     let free = network.inputs.iter().filter(|input| !constants.contains(&input.name)).collect::<Vec<_>>();
     if free.is_empty() || free.len() > MOST_INPUTS {
         let why = format!("are {}; export it with 1 to {MOST_INPUTS}", free.len());
         return Err(Rejected::new("inputs", "the graph", why));
     }
-    free.into_iter().map(|input| fixed(input, limits)).collect()
+    free.into_iter().map(|input| Ok((fixed(input, limits)?, input.dtype))).collect()
 }
 
 /// Inputs that a network may take.

@@ -125,6 +125,15 @@ fn says_what_does_not_fit() {
 }
 
 #[test]
+fn believes_no_shape_that_the_file_only_claims() {
+    let mut model = cnn();
+    model.graph.mut_or_insert_default().output[0] = value("scores", 7, &[9, 9]);
+    let mut model = Model::from_bytes(&model.write_to_bytes().expect("small")).expect("loads");
+    assert_eq!(model.run(&[0.5; 192]).expect("runs").len(), 5);
+    assert_eq!(model.output_shape(), [1, 5]);
+}
+
+#[test]
 fn takes_inputs_and_gives_outputs_one_after_another() {
     // Two images of integers, and the scores of each.
     let mut model = cnn();

@@ -52,8 +52,9 @@ fn known(op: &str) -> Option<(Rule, [usize; 2], [usize; 2])> {
     Some(match op {
         "Relu" | "Sigmoid" | "HardSigmoid" | "HardSwish" | "Tanh" | "LeakyRelu" | "ThresholdedRelu" | "Elu"
         | "Selu" | "Celu" | "Gelu" | "Mish" | "Softplus" | "Softsign" | "Erf" | "Exp" | "Log" | "Sqrt"
-        | "Reciprocal" | "Abs" | "Neg" | "Sign" | "Floor" | "Ceil" | "Round" | "Not" | "Identity" | "Cast"
-        | "Softmax" | "LogSoftmax" | "LRN" => (Same, [1, 1], [1, 1]),
+        | "Reciprocal" | "Sin" | "Cos" | "Tan" | "Asin" | "Acos" | "Atan" | "Sinh" | "Cosh" | "Asinh" | "Acosh"
+        | "Atanh" | "Abs" | "Neg" | "Sign" | "Floor" | "Ceil" | "Round" | "Not" | "Identity" | "Cast" | "Softmax"
+        | "LogSoftmax" | "LRN" => (Same, [1, 1], [1, 1]),
         "Clip" => (Same, [1, 3], [1, 1]),
         "Dropout" => (Same, [1, 3], [1, 2]),
         "QuantizeLinear" | "DequantizeLinear" => (Same, [2, 3], [1, 1]),
@@ -119,6 +120,10 @@ pub(super) fn check(node: &Node, opset: i64) -> Result<(), Rejected> {
     for (name, attribute) in &node.attributes {
         check_attribute(rule, name, attribute)
             .map_err(|why| Rejected::new("attribute", &node.label, format!("{name} {why}")))?;
+        if let Some(since) = input_since(&node.op, name).filter(|&since| since <= opset) {
+            let why = format!("{name} is an input since opset {since}; readers of opset {opset} disagree about it");
+            return Err(Rejected::new("attribute", &node.label, why));
+        }
     }
     if opset < 7 {
         check_before_opset_7(node, rule).map_err(|why| {
@@ -126,6 +131,17 @@ pub(super) fn check(node: &Node, opset: i64) -> Result<(), Rejected> {
         })?;
     }
     Ok(())
+}
+
+/// The opset that made this attribute an input.
+fn input_since(op: &str, name: &str) -> Option<i64> {
+    match (op, name) {
+        ("Slice", "starts" | "ends" | "axes") => Some(10),
+        ("Pad", "pads" | "value") | ("Clip", "min" | "max") => Some(11),
+        ("ReduceSum" | "Squeeze" | "Unsqueeze", "axes") | ("Split", "split") => Some(13),
+        (op, "axes") if op.starts_with("Reduce") => Some(18),
+        _ => None,
+    }
 }
 
 /// Before opset 7, operators trained unless told not to, and broadcast along an axis of their choice.

@@ -6,6 +6,7 @@
 mod axes;
 mod layers;
 mod layout;
+mod numbers;
 mod window;
 
 use std::collections::HashMap;
@@ -32,12 +33,15 @@ pub(super) struct Walked {
 #[derive(Clone, Default)]
 struct Fact {
     shape: Vec<usize>,
+    /// Element type, by ONNX's number.
+    dtype: i32,
     /// The numbers themselves, where they are few and known: shapes travel as tensors.
     ints: Option<Vec<i64>>,
     floats: Option<Vec<f32>>,
 }
 
 impl Fact {
+    /// The type is told later, for all outputs of a node at once.
     fn of(shape: Vec<usize>) -> Self {
         Self { shape, ..Self::default() }
     }
@@ -45,17 +49,22 @@ impl Fact {
 
 impl From<&Constant> for Fact {
     fn from(constant: &Constant) -> Self {
-        Self { shape: constant.dims.clone(), ints: constant.ints.clone(), floats: constant.floats.clone() }
+        Self {
+            shape: constant.dims.clone(),
+            dtype: constant.dtype,
+            ints: constant.ints.clone(),
+            floats: constant.floats.clone(),
+        }
     }
 }
 
 /// What is wrong, and why.
 type Wrong = (&'static str, String);
 
-/// Walks `order`, a topological order of the network's nodes.
+/// Walks `order`, a topological order of the network's nodes, from `inputs` and their types.
 pub(super) fn walk(
     network: &Network,
-    inputs: &[ValueInfo],
+    inputs: &[(ValueInfo, i32)],
     order: &[usize],
     limits: &Limits,
 ) -> Result<Walked, Rejected> {
@@ -73,8 +82,8 @@ pub(super) fn walk(
         let fact = kept.map_err(|(what, why)| Rejected::new(what, format!("initializer {name:?}"), why))?;
         walk.facts.insert(name, fact);
     }
-    for input in inputs {
-        let bounded = walk.bounded(Fact::of(input.shape.clone()));
+    for (input, dtype) in inputs {
+        let bounded = walk.bounded(Fact { shape: input.shape.clone(), dtype: *dtype, ..Fact::default() });
         let fact = bounded.map_err(|(what, why)| Rejected::new(what, format!("input {:?}", input.name), why))?;
         walk.facts.insert(&input.name, fact);
     }
@@ -83,8 +92,8 @@ pub(super) fn walk(
         let node = &network.nodes[idx];
         let refuse = |(what, why)| Rejected::new(what, &node.label, why);
         let facts = walk.node(node).map_err(refuse)?;
-        for (name, fact) in node.outputs.iter().zip(facts) {
-            let fact = walk.bounded(fact).map_err(refuse)?;
+        for (idx, (name, fact)) in node.outputs.iter().zip(facts).enumerate() {
+            let fact = walk.bounded(Fact { dtype: walk.dtype(node, idx), ..fact }).map_err(refuse)?;
             if !name.is_empty() {
                 walk.facts.insert(name, fact);
             }
@@ -213,7 +222,8 @@ impl Walk<'_> {
             }
             Rule::Broadcast => {
                 let shapes = (1..node.inputs.len()).map(|idx| self.shape(node, idx));
-                shapes.into_iter().try_fold(first, |all, shape| broadcast(&all, shape?))?
+                let shape = shapes.into_iter().try_fold(first, |all, shape| broadcast(&all, shape?))?;
+                return Ok(vec![Fact { ints: self.arithmetic(node, &shape)?, ..Fact::of(shape) }]);
             }
             Rule::Conv => self.conv(node)?,
             Rule::ConvTranspose => self.conv_transpose(node)?,
@@ -255,7 +265,7 @@ impl Walk<'_> {
     }
 
     /// Most bytes alive together when nodes run in `order` and a value dies after its last reader.
-    fn peak(&self, network: &Network, inputs: &[ValueInfo], order: &[usize]) -> u64 {
+    fn peak(&self, network: &Network, inputs: &[(ValueInfo, i32)], order: &[usize]) -> u64 {
         let mut last_use: HashMap<&str, usize> = HashMap::new();
         for (step, &idx) in order.iter().enumerate() {
             for name in super::present(&network.nodes[idx].inputs) {
@@ -271,7 +281,7 @@ impl Walk<'_> {
         };
         let mut dies = vec![0u64; order.len() + 1];
         let mut alive = 0;
-        for input in inputs {
+        for (input, _) in inputs {
             alive += bytes(&input.name);
             // An input that nobody reads is held to the end.
             dies[*last_use.get(input.name.as_str()).unwrap_or(&order.len())] += bytes(&input.name);

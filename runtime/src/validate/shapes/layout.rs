@@ -18,7 +18,7 @@ impl Walk<'_> {
             ("value", Attribute::Tensor(tensor)) => self.keep(tensor),
             ("value_int", Attribute::Int(n)) => Ok(Fact { ints: Some(vec![*n]), ..Fact::default() }),
             ("value_ints", Attribute::Ints(list)) => {
-                Ok(Fact { shape: vec![list.len()], ints: Some(list.clone()), floats: None })
+                Ok(Fact { ints: Some(list.clone()), ..Fact::of(vec![list.len()]) })
             }
             ("value_float", Attribute::Float) => Ok(Fact::default()),
             ("value_floats", Attribute::Floats(n)) => Ok(Fact::of(vec![*n])),
@@ -91,7 +91,7 @@ impl Walk<'_> {
         let is_short = shape.len() == 1 && shape[0] <= SHAPE_LENGTH;
         let lists = (0..node.inputs.len()).map(|idx| self.input(node, idx)?.ints.clone());
         let ints = if is_short { lists.collect::<Option<Vec<_>>>().map(|lists| lists.concat()) } else { None };
-        Ok(Fact { shape, ints, floats: None })
+        Ok(Fact { ints, ..Fact::of(shape) })
     }
 
     pub(super) fn split(&self, node: &Node, shape: &[usize]) -> Result<Vec<Fact>, Wrong> {
@@ -154,7 +154,7 @@ impl Walk<'_> {
             };
             ints = ints.and_then(pick);
         }
-        Ok(Fact { shape, ints, floats: None })
+        Ok(Fact { ints, ..Fact::of(shape) })
     }
 
     pub(super) fn gather(&self, node: &Node, data: &[usize]) -> Result<Fact, Wrong> {
@@ -168,7 +168,7 @@ impl Walk<'_> {
         let ints = list.and_then(|list| {
             picked.iter().map(|&idx| list.get((if idx < 0 { idx + size } else { idx }) as usize).copied()).collect()
         });
-        Ok(Fact { shape: [&data[..axis], indices, &data[axis + 1..]].concat(), ints, floats: None })
+        Ok(Fact { ints, ..Fact::of([&data[..axis], indices, &data[axis + 1..]].concat()) })
     }
 
     pub(super) fn pad(&self, node: &Node, mut shape: Vec<usize>) -> Result<Vec<usize>, Wrong> {
@@ -266,5 +266,5 @@ pub(super) fn shape_of(node: &Node, shape: &[usize]) -> Fact {
     };
     let (start, end) = (at("start", 0), at("end", rank));
     let ints = shape.get(start..end).unwrap_or_default().iter().map(|&n| n as i64).collect::<Vec<_>>();
-    Fact { shape: vec![ints.len()], ints: Some(ints), floats: None }
+    Fact { shape: vec![ints.len()], ints: Some(ints), ..Fact::default() }
 }
