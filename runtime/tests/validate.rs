@@ -74,7 +74,7 @@ fn refuses_bad_models_and_names_the_place() {
         &graph(|g| g.input.extend((0..64).map(|idx| value(&format!("mask{idx}"), 1, &[1])))),
         &["inputs", "65", "1 to 64"],
     );
-    check(&graph(|g| g.input.push(g.input[0].clone())), &["inputs"]);
+    check(&graph(|g| g.input.push(g.input[0].clone())), &["\"image\"", "twice"]);
     check(&graph(|g| g.initializer.push(g.initializer[0].clone())), &["conv.weight", "twice"]);
     check(&|m| m.graph.clear(), &["no graph"]);
 
