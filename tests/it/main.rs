@@ -9,6 +9,7 @@ mod budgets;
 mod cli;
 mod end_to_end;
 mod interrupted;
+mod lowerings;
 mod roundtrip;
 
 mod command;
