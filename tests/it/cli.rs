@@ -225,7 +225,11 @@ fn a_model_whose_process_dies_is_7() {
     // The program itself needs none of these: only the process that runs the model does.
     for (limit, line, words) in [
         ("-t 2", "measure slow.onnx --allow-noisy", &["slow.onnx", "died", "beyond its limit of CPU time"]),
-        ("-v 400000", "measure large.onnx --quick --allow-noisy", &["large.onnx", "died", "memory limit"]),
+        (
+            "-v 400000",
+            "measure large.onnx --quick --allow-noisy",
+            &["large.onnx", "died (panic)", "failed to allocate"],
+        ),
     ] {
         let said = pipeline_within(limit, folder.path(), &line.split(' ').collect::<Vec<_>>());
         said.expect(7, words);

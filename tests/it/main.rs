@@ -11,6 +11,7 @@ mod end_to_end;
 mod interrupted;
 mod lowerings;
 mod roundtrip;
+mod tuned;
 
 mod command;
 mod micro;
