@@ -1,4 +1,4 @@
-//! Writes the networks that `benches/onnxruntime.py` times, each in every form: `networks FOLDER`.
+//! Writes the networks that `benches/against_onnxruntime.py` times, each in every form: `networks FOLDER`.
 
 use std::{error::Error, fs, path::Path};
 

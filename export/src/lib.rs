@@ -35,7 +35,7 @@ mod onnx;
 mod placeholder;
 mod proto;
 
-pub use lowering::{Average, Lowering, Max, Stride, Sum, Swish};
+pub use lowering::{Average, BORDER, Depthwise, DepthwiseStride, Lowering, Max, Stride, Sum, Swish};
 pub use metadata::read_metadata;
 pub use placeholder::placeholder_weights;
 

@@ -11,6 +11,10 @@ pub struct Lowering {
     pub average: Average,
     /// Max pooling.
     pub max: Max,
+    /// Depthwise convolutions with pads.
+    pub depthwise: Depthwise,
+    /// Strided depthwise convolutions.
+    pub depthwise_stride: DepthwiseStride,
     /// Strided 1x1 convolutions.
     pub stride: Stride,
     /// Swish.
@@ -31,6 +35,8 @@ pub enum Average {
     Counted,
     /// Depthwise convolution with equal weights, times the same correction.
     Depthwise,
+    /// The same with its padding as in [`Depthwise::Padded`].
+    PaddedDepthwise,
     /// Depthwise convolutions over rows, then over columns, times the same correction.
     SeparableDepthwise,
 }
@@ -43,6 +49,29 @@ pub enum Max {
     Pool,
     /// `MaxPool` over rows, then over columns.
     Separable,
+}
+
+/// How a depthwise convolution with pads is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Depthwise {
+    /// `Conv` with pads.
+    #[default]
+    Conv,
+    /// `Pad`, then `Conv` without pads: no window needs a case of its own. The border is [`BORDER`].
+    Padded,
+}
+
+/// What stands for 0 in a border that is to stay a value of its own: runtimes fold zeros back into the convolution.
+pub const BORDER: f32 = 1e-30;
+
+/// How a strided depthwise convolution is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DepthwiseStride {
+    /// `Conv` with strides.
+    #[default]
+    Conv,
+    /// `Conv` without, then `MaxPool` of single pixels with strides: more windows, in rows without gaps.
+    After,
 }
 
 /// How a 1x1 convolution that steps over pixels is written.
@@ -85,12 +114,20 @@ impl Lowering {
         let holds = |kind: fn(&Op, usize) -> bool| graph.ids().any(|id| kind(graph.op(id), graph.inputs(id).len()));
         let mut kinds = Vec::new();
         if holds(|op, _| matches!(op, Op::AvgPool(_))) {
-            use Average::{Counted, Depthwise, Pool, Separable, SeparableDepthwise};
-            let forms = [Pool, Separable, Counted, Depthwise, SeparableDepthwise];
+            use Average::{Counted, Depthwise, PaddedDepthwise, Pool, Separable, SeparableDepthwise};
+            let forms = [Pool, Separable, Counted, Depthwise, PaddedDepthwise, SeparableDepthwise];
             kinds.push(forms.map(|average| Self { average, ..self }).to_vec());
         }
         if holds(|op, _| matches!(op, Op::MaxPool(_))) {
             kinds.push([Max::Pool, Max::Separable].map(|max| Self { max, ..self }).to_vec());
+        }
+        if holds(|op, _| matches!(op, Op::Conv2d(conv) if is_depthwise(conv) && conv.pads != Pads::all(0))) {
+            let forms = [Depthwise::Conv, Depthwise::Padded];
+            kinds.push(forms.map(|depthwise| Self { depthwise, ..self }).to_vec());
+        }
+        if holds(|op, _| matches!(op, Op::Conv2d(conv) if is_depthwise(conv) && conv.stride != [1; 2])) {
+            let forms = [DepthwiseStride::Conv, DepthwiseStride::After];
+            kinds.push(forms.map(|depthwise_stride| Self { depthwise_stride, ..self }).to_vec());
         }
         if holds(|op, _| matches!(op, Op::Conv2d(conv) if steps_over_pixels(conv))) {
             kinds.push([Stride::Conv, Stride::Slice, Stride::Pool].map(|stride| Self { stride, ..self }).to_vec());
@@ -111,11 +148,13 @@ impl Lowering {
 /// The forms that differ from the plain one, such as `average: Depthwise`; `plain` where none does.
 impl fmt::Display for Lowering {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { average, max, stride, swish, sum } = self;
+        let Self { average, max, depthwise, depthwise_stride, stride, swish, sum } = self;
         let plain = Self::default();
         let parts = [
             (*average != plain.average).then(|| format!("average: {average:?}")),
             (*max != plain.max).then(|| format!("max: {max:?}")),
+            (*depthwise != plain.depthwise).then(|| format!("depthwise: {depthwise:?}")),
+            (*depthwise_stride != plain.depthwise_stride).then(|| format!("depthwise stride: {depthwise_stride:?}")),
             (*stride != plain.stride).then(|| format!("stride: {stride:?}")),
             (*swish != plain.swish).then(|| format!("swish: {swish:?}")),
             (*sum != plain.sum).then(|| format!("sum: {sum:?}")),
@@ -129,6 +168,11 @@ impl fmt::Display for Lowering {
 /// Whether the stride can be taken off the convolution: each output is computed from one pixel of the image.
 pub(crate) fn steps_over_pixels(conv: &Conv2d) -> bool {
     conv.kernel == [1; 2] && conv.stride != [1; 2] && conv.pads == Pads::all(0)
+}
+
+/// Whether each output channel is computed from one channel of its own.
+pub(crate) fn is_depthwise(conv: &Conv2d) -> bool {
+    1 < conv.groups && conv.groups == conv.channels
 }
 
 /// Pixels of the image, not of its padding, in each window along one axis of `size` pixels.

@@ -1,6 +1,6 @@
 //! The third match over [`Op`]: each operation of a shipped graph as ONNX nodes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use graph::{
     Activation, Conv2d, Graph, NodeId, Op, Pads, Pool2d, Shape,
@@ -35,8 +35,15 @@ pub(crate) fn write(
     let (&[input], Some(output)) = (inputs.as_slice(), graph.output()) else {
         return Err(ExportError::Inputs { found: inputs.len() });
     };
-    let mut writer =
-        Writer { graph, weights, lowering, file: File::new(), names: BTreeSet::new(), constants: BTreeSet::new() };
+    let mut writer = Writer {
+        graph,
+        weights,
+        lowering,
+        file: File::new(),
+        names: BTreeSet::new(),
+        constants: BTreeSet::new(),
+        padded: BTreeMap::new(),
+    };
     writer.file.input(INPUT, &batch_of_one(graph.shape(input)));
     writer.file.output(OUTPUT, &batch_of_one(graph.shape(output)));
     if graph.ids().any(|id| *graph.op(id) == Op::Activation(Activation::Relu6)) {
@@ -64,6 +71,8 @@ struct Writer<'a> {
     names: BTreeSet<String>,
     /// Names of the constants that several nodes read.
     constants: BTreeSet<String>,
+    /// Values with their borders, and what they are called.
+    padded: BTreeMap<(String, [usize; 4]), String>,
 }
 
 impl Writer<'_> {

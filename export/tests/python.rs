@@ -12,7 +12,9 @@ use std::{
 };
 
 use common::{networks, random, reference};
-use export::{Average, Lowering, Max, Metadata, Stride, Sum, Swish, onnx_as, placeholder_weights};
+use export::{
+    Average, Depthwise, DepthwiseStride, Lowering, Max, Metadata, Stride, Sum, Swish, onnx_as, placeholder_weights,
+};
 use graph::{Graph, weights::Weights};
 
 #[path = "../../graph/tests/common/mod.rs"]
@@ -92,7 +94,7 @@ fn cases() -> Vec<Case> {
     random.chain(known).collect()
 }
 
-/// Every combination of forms has its turn.
+/// Every form has its turn, beside many others.
 fn lowering(seed: u64) -> Lowering {
     let mut digits = seed as usize;
     let mut turn = |n: usize| {
@@ -100,9 +102,11 @@ fn lowering(seed: u64) -> Lowering {
         digits /= n;
         digit
     };
-    use Average::{Counted, Depthwise, Pool, Separable, SeparableDepthwise};
+    use Average::{Counted, PaddedDepthwise, Pool, Separable, SeparableDepthwise};
     Lowering {
-        average: [Pool, Separable, Counted, Depthwise, SeparableDepthwise][turn(5)],
+        average: [Pool, Separable, Counted, Average::Depthwise, PaddedDepthwise, SeparableDepthwise][turn(6)],
+        depthwise: [Depthwise::Conv, Depthwise::Padded][turn(2)],
+        depthwise_stride: [DepthwiseStride::Conv, DepthwiseStride::After][turn(2)],
         stride: [Stride::Conv, Stride::Slice, Stride::Pool][turn(3)],
         max: [Max::Pool, Max::Separable][turn(2)],
         swish: [Swish::Sigmoid, Swish::Exp][turn(2)],

@@ -4,8 +4,8 @@ use graph::{Conv2d, NodeId, Pads, Pool2d};
 
 use super::{Writer, convolution, window};
 use crate::{
-    Average, ExportError, Max, Stride, Sum, Swish,
-    lowering::{pixels, steps_over_pixels},
+    Average, BORDER, Depthwise, DepthwiseStride, ExportError, Max, Stride, Sum, Swish,
+    lowering::{is_depthwise, pixels, steps_over_pixels},
     proto::{Attribute, Tensor, integers},
 };
 
@@ -34,6 +34,12 @@ impl Writer<'_> {
             Average::Depthwise => {
                 let mean = self.uncorrected(id, pool);
                 self.mean_by_convolution(id, &format!("{name}.window"), pool, input, &mean)?;
+                self.correct(id, pool, &mean)
+            }
+            Average::PaddedDepthwise => {
+                let mean = self.uncorrected(id, pool);
+                let (padded, bare) = (self.pad(&name, input, pool.pads)?, Pool2d { pads: Pads::all(0), ..*pool });
+                self.mean_by_convolution(id, &format!("{name}.window"), &bare, &padded, &mean)?;
                 self.correct(id, pool, &mean)
             }
             Average::SeparableDepthwise => {
@@ -106,6 +112,9 @@ impl Writer<'_> {
     /// `inputs`: the image, then weights and bias.
     pub(super) fn convolution(&mut self, id: NodeId, conv: &Conv2d, inputs: &[&str]) -> Result<(), ExportError> {
         let (name, output) = (self.graph.name(id), self.value(id));
+        if is_depthwise(conv) {
+            return self.depthwise(id, conv, inputs);
+        }
         if self.lowering.stride == Stride::Conv || !steps_over_pixels(conv) {
             return self.node(&name, "Conv", inputs, &output, convolution(conv));
         }
@@ -132,6 +141,46 @@ impl Writer<'_> {
         let mut inputs = inputs.to_vec();
         inputs[0] = &kept;
         self.node(&name, "Conv", &inputs, &output, convolution(&Conv2d { stride: [1; 2], ..*conv }))
+    }
+
+    fn depthwise(&mut self, id: NodeId, conv: &Conv2d, inputs: &[&str]) -> Result<(), ExportError> {
+        let (name, output) = (self.graph.name(id), self.value(id));
+        let (mut conv, mut inputs) = (*conv, inputs.to_vec());
+        let image = match self.lowering.depthwise {
+            Depthwise::Conv => inputs[0].to_owned(),
+            Depthwise::Padded => self.pad(&name, inputs[0], std::mem::replace(&mut conv.pads, Pads::all(0)))?,
+        };
+        inputs[0] = &image;
+        if self.lowering.depthwise_stride == DepthwiseStride::Conv || conv.stride == [1; 2] {
+            return self.node(&name, "Conv", &inputs, &output, convolution(&conv));
+        }
+        let every = self.inner(id, "every");
+        let pool = Pool2d { kernel: [1; 2], stride: conv.stride, pads: Pads::all(0) };
+        self.node(&name, "Conv", &inputs, &every, convolution(&Conv2d { stride: [1; 2], ..conv }))?;
+        self.node(&format!("{name}.step"), "MaxPool", &[&every], &output, window(&pool))
+    }
+
+    /// The value with its border, which all its readers share. `reader` is the name of the first.
+    fn pad(&mut self, reader: &str, input: &str, pads: Pads) -> Result<String, ExportError> {
+        let Pads { top, left, bottom, right } = pads;
+        if pads == Pads::all(0) {
+            return Ok(input.to_owned());
+        }
+        let key = (input.to_owned(), [top, left, bottom, right]);
+        if let Some(padded) = self.padded.get(&key) {
+            return Ok(padded.clone());
+        }
+        let sides = format!("pads{top}.{left}.{bottom}.{right}");
+        if self.constants.insert(sides.clone()) {
+            self.file.integers(&sides, &integers(&[0, 0, top, left, 0, 0, bottom, right]));
+        }
+        if self.constants.insert("border".to_owned()) {
+            self.file.constant("border", Tensor::new(Vec::new(), &[BORDER]));
+        }
+        let padded = format!("{input}.{sides}");
+        self.node(&format!("{reader}.pad"), "Pad", &[input, &sides, "border"], &padded, [])?;
+        self.padded.insert(key, padded.clone());
+        Ok(padded)
     }
 
     pub(super) fn swish(&mut self, name: &str, input: &str, output: &str) -> Result<(), ExportError> {

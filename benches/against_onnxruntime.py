@@ -1,4 +1,4 @@
-"""Times ONNX files in tract and in ONNX Runtime, one thread each, in turn: onnxruntime.py PIPELINE FOLDER [ROUNDS].
+"""Times ONNX files in tract and in ONNX Runtime, one thread each, in turn: against_onnxruntime.py PIPELINE FOLDER [ROUNDS].
 
 PIPELINE is the program, FOLDER what `cargo run --release --example networks FOLDER` has written. Prints a Markdown table
 of median CPU times; ONNX Runtime runs the plain form alone, and all its graph optimisations are on.
@@ -25,7 +25,7 @@ def main(program, folder, rounds):
         for file in files:
             tract.setdefault(file, []).append(measured(program, file))
             if form(file) == "plain":
-                session = sessions.setdefault(file, open_session(file))
+                session = sessions.get(file) or sessions.setdefault(file, open_session(file))
                 ort.setdefault(name(file), []).append(run(session))
     print(f"ONNX Runtime {onnxruntime.__version__}; {rounds} rounds; CPU time on one thread, milliseconds\n")
     print("| network | form | tract | over plain | rounds, over plain | ONNX Runtime | tract over ONNX Runtime |")
