@@ -26,7 +26,7 @@ pub enum Command {
     /// Trains the architecture that a search has found.
     Train(StageArgs),
     /// Writes the trained network as ONNX and proves that the runtime computes the same.
-    Export(StageArgs),
+    Export(ExportArgs),
     /// Measures a model on a device: that of a run, or any ONNX file.
     Measure(MeasureArgs),
     /// Holds a finished run to its receipt: hashes, outputs, accuracy, budgets.
@@ -155,6 +155,23 @@ pub struct StageArgs {
     /// Run folder
     #[arg(long, value_name = "DIR")]
     pub run: PathBuf,
+    /// Prints the result as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What to export, and in which forms.
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// Run folder
+    #[arg(long, value_name = "DIR")]
+    pub run: PathBuf,
+    /// Times equal forms of the network's operations on a device and writes the fastest
+    #[arg(long)]
+    pub tune: bool,
+    /// Device for --tune: local, or recorded:FILE
+    #[arg(long, value_name = "DEVICE", default_value = "local", requires = "tune")]
+    pub device: String,
     /// Prints the result as JSON
     #[arg(long)]
     pub json: bool,

@@ -148,3 +148,20 @@ impl Exit {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_died_rejects_its_model_and_a_missing_one_is_no_device() {
+        let check = |error: WorkerError, expected| assert_eq!(Exit::of(&error.into()), expected);
+        let died = |how: &str| WorkerError::Died { how: how.to_owned(), said: ": panicked at".to_owned() };
+        check(died("panic"), Exit::Rejected);
+        check(died("segmentation fault"), Exit::Rejected);
+        check(WorkerError::Late { limit: std::time::Duration::from_secs(60) }, Exit::Rejected);
+        check(WorkerError::Refused("an operator".to_owned()), Exit::Rejected);
+        check(WorkerError::Speech("another version".to_owned()), Exit::Device);
+        check(WorkerError::Agent { status: 5, said: String::new() }, Exit::Device);
+    }
+}

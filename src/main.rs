@@ -11,6 +11,7 @@ mod receipt;
 mod report;
 mod run_folder;
 mod terminal;
+mod tune;
 
 use std::process::ExitCode;
 
@@ -23,6 +24,10 @@ use crate::{
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    // Outside of what catches our own mistakes: a panic there is a model's doing, and the one who asked tells of it.
+    if let Command::Worker { request } = &cli.command {
+        return ExitCode::from(runtime::worker::serve(request));
+    }
     let done = std::panic::catch_unwind(|| run(cli));
     ExitCode::from(match done {
         Ok(Ok(code)) => code,
@@ -40,9 +45,6 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> anyhow::Result<u8> {
-    if let Command::Worker { request } = &cli.command {
-        return Ok(runtime::worker::serve(request));
-    }
     terminal::notice_interrupts();
     let exit = match cli.command {
         Command::Search(args) => commands::search::run(&args),
@@ -57,7 +59,7 @@ fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::Calibrate(args) => commands::calibrate::run(&args),
         Command::Doctor(args) => commands::doctor::run(&args),
         Command::Agent(args) => commands::agent::run(&args),
-        Command::Worker { .. } => unreachable!("answered above"),
+        Command::Worker { .. } => unreachable!("answered in main"),
     };
     Ok(exit? as u8)
 }

@@ -3,7 +3,8 @@
 //! **Invariant.** Equal arguments give equal bytes, and no byte depends on time, place or machine.
 //!
 //! **Invariant.** The file is closed: batch 1, every shape and pad written out, weights inside,
-//! batch norm folded ([`graph::fold`]), standard operators of opset 13 only. The input is called
+//! batch norm folded ([`graph::fold`]), standard operators of opset 13 only, in the forms that a
+//! [`Lowering`] says. The input is called
 //! `image`, the output `logits`, and each ONNX node carries the graph's name for it, so that a
 //! profile of the file leads back to the layer.
 //!
@@ -28,11 +29,13 @@ use std::collections::BTreeMap;
 
 use graph::{Graph, weights::Weights, weights::WeightsError};
 
+mod lowering;
 mod metadata;
 mod onnx;
 mod placeholder;
 mod proto;
 
+pub use lowering::{Average, BORDER, Depthwise, DepthwiseStride, Lowering, Max, Stride, Sum, Swish};
 pub use metadata::read_metadata;
 pub use placeholder::placeholder_weights;
 
@@ -84,6 +87,19 @@ pub enum ExportError {
 /// A weight is missing, of another shape or not finite; two nodes share a name; the graph has not
 /// exactly one input.
 pub fn onnx(graph: &Graph, weights: &Weights, metadata: &Metadata) -> Result<Vec<u8>, ExportError> {
+    onnx_as(graph, weights, metadata, Lowering::default())
+}
+
+/// As [`onnx`], with each kind of operation in the form that `lowering` says.
+///
+/// # Errors
+/// Those of [`onnx`].
+pub fn onnx_as(
+    graph: &Graph,
+    weights: &Weights,
+    metadata: &Metadata,
+    lowering: Lowering,
+) -> Result<Vec<u8>, ExportError> {
     let (shipped, folded) = graph::fold::fold(graph, weights)?;
-    onnx::write(&shipped, &folded, metadata)
+    onnx::write(&shipped, &folded, metadata, lowering)
 }

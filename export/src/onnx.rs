@@ -1,6 +1,6 @@
 //! The third match over [`Op`]: each operation of a shipped graph as ONNX nodes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use graph::{
     Activation, Conv2d, Graph, NodeId, Op, Pads, Pool2d, Shape,
@@ -9,9 +9,11 @@ use graph::{
 };
 
 use crate::{
-    ExportError, Metadata,
+    ExportError, Lowering, Metadata,
     proto::{Attribute, File, Tensor, integers},
 };
+
+mod forms;
 
 /// Name of the file's input value, `[1, channels, height, width]`.
 const INPUT: &str = "image";
@@ -23,12 +25,25 @@ const RELU6: [(&str, f32); 2] = [("relu6.min", 0.0), ("relu6.max", 6.0)];
 const SELU: [(&str, f32); 2] = [("alpha", 1.673_263_2), ("gamma", 1.050_701)];
 
 /// The bytes of a graph that is folded already.
-pub(crate) fn write(graph: &Graph, weights: &Weights, metadata: &Metadata) -> Result<Vec<u8>, ExportError> {
+pub(crate) fn write(
+    graph: &Graph,
+    weights: &Weights,
+    metadata: &Metadata,
+    lowering: Lowering,
+) -> Result<Vec<u8>, ExportError> {
     let inputs: Vec<NodeId> = graph.ids().filter(|&id| *graph.op(id) == Op::Input).collect();
     let (&[input], Some(output)) = (inputs.as_slice(), graph.output()) else {
         return Err(ExportError::Inputs { found: inputs.len() });
     };
-    let mut writer = Writer { graph, weights, file: File::new(), names: BTreeSet::new() };
+    let mut writer = Writer {
+        graph,
+        weights,
+        lowering,
+        file: File::new(),
+        names: BTreeSet::new(),
+        constants: BTreeSet::new(),
+        padded: BTreeMap::new(),
+    };
     writer.file.input(INPUT, &batch_of_one(graph.shape(input)));
     writer.file.output(OUTPUT, &batch_of_one(graph.shape(output)));
     if graph.ids().any(|id| *graph.op(id) == Op::Activation(Activation::Relu6)) {
@@ -50,9 +65,14 @@ pub(crate) fn write(graph: &Graph, weights: &Weights, metadata: &Metadata) -> Re
 struct Writer<'a> {
     graph: &'a Graph,
     weights: &'a Weights,
+    lowering: Lowering,
     file: File,
     /// Names of the nodes so far.
     names: BTreeSet<String>,
+    /// Names of the constants that several nodes read.
+    constants: BTreeSet<String>,
+    /// Values with their borders, and what they are called.
+    padded: BTreeMap<(String, [usize; 4]), String>,
 }
 
 impl Writer<'_> {
@@ -65,29 +85,21 @@ impl Writer<'_> {
         inputs.extend(parameters.iter().map(String::as_str));
         match self.graph.op(id) {
             Op::Input => Ok(()),
-            Op::Conv2d(conv) => self.node(&name, "Conv", &inputs, &output, convolution(conv)),
+            Op::Conv2d(conv) => self.convolution(id, conv, &inputs),
             Op::Linear(_) => self.node(&name, "Gemm", &inputs, &output, [("transB", Attribute::Int(1))]),
             Op::BatchNorm => {
                 let epsilon = [("epsilon", Attribute::Float(BN_EPSILON))];
                 self.node(&name, "BatchNormalization", &inputs, &output, epsilon)
             }
             Op::Activation(activation) => self.activation(*activation, &name, &sources[0], &output),
-            Op::MaxPool(pool) => self.node(&name, "MaxPool", &inputs, &output, window(pool)),
-            Op::AvgPool(pool) => {
-                // The default, written out because border values depend on it.
-                let padding_counts = ("count_include_pad", Attribute::Int(0));
-                self.node(&name, "AveragePool", &inputs, &output, window(pool).into_iter().chain([padding_counts]))
-            }
+            Op::MaxPool(pool) => self.max_pool(id, pool, inputs[0]),
+            Op::AvgPool(pool) => self.average_pool(id, pool, inputs[0]),
             Op::GlobalAvgPool => {
                 let mean = self.inner(id, "mean");
                 self.node(&name, "GlobalAveragePool", &inputs, &mean, [])?;
                 self.node(&format!("{name}.flatten"), "Flatten", &[&mean], &output, [("axis", Attribute::Int(1))])
             }
-            Op::Add => {
-                // `Add` is binary. Runtimes lower `Sum` to the same chain, and a node stays a node.
-                let operator = if inputs.len() == 2 { "Add" } else { "Sum" };
-                self.node(&name, operator, &inputs, &output, [])
-            }
+            Op::Add => self.sum(id, &inputs),
             Op::Concat => self.node(&name, "Concat", &inputs, &output, [("axis", Attribute::Int(1))]),
             Op::Identity => self.node(&name, "Identity", &inputs, &output, []),
             Op::Zero(_) => {
@@ -109,12 +121,7 @@ impl Writer<'_> {
             Activation::Selu => {
                 self.node(name, "Selu", &[input], output, SELU.map(|(name, value)| (name, Attribute::Float(value))))
             }
-            Activation::Swish => {
-                // Opset 13 has no operator for it.
-                let gate = format!("{output}.gate");
-                self.node(&format!("{name}.sigmoid"), "Sigmoid", &[input], &gate, [])?;
-                self.node(name, "Mul", &[input, &gate], output, [])
-            }
+            Activation::Swish => self.swish(name, input, output),
             Activation::Tanh => self.node(name, "Tanh", &[input], output, []),
             Activation::Sigmoid => self.node(name, "Sigmoid", &[input], output, []),
         }

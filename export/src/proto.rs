@@ -73,6 +73,17 @@ impl File {
         self.graph.initializer.push(tensor.proto(value));
     }
 
+    /// Stores a list of integers under the value name `value`.
+    pub(crate) fn integers(&mut self, value: &str, integers: &[i64]) {
+        self.graph.initializer.push(TensorProto {
+            name: value.to_owned(),
+            dims: vec![integers.len() as i64],
+            data_type: DataType::INT64 as i32,
+            raw_data: integers.iter().flat_map(|it| it.to_le_bytes()).collect(),
+            ..TensorProto::default()
+        });
+    }
+
     /// Adds a node called `name` that reads `inputs` and makes `output`, all names of values.
     pub(crate) fn node(
         &mut self,

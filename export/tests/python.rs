@@ -12,7 +12,9 @@ use std::{
 };
 
 use common::{networks, random, reference};
-use export::{Metadata, onnx, placeholder_weights};
+use export::{
+    Average, Depthwise, DepthwiseStride, Lowering, Max, Metadata, Stride, Sum, Swish, onnx_as, placeholder_weights,
+};
 use graph::{Graph, weights::Weights};
 
 #[path = "../../graph/tests/common/mod.rs"]
@@ -28,6 +30,7 @@ struct Case {
     weights: Weights,
     image: Vec<f32>,
     expected: Option<Vec<f64>>,
+    lowering: Lowering,
 }
 
 #[test]
@@ -41,7 +44,7 @@ fn onnxruntime_agrees_with_the_interpreter() {
     let cases = cases();
     for case in &cases {
         let metadata = Metadata { entries: [("name".to_owned(), case.name.clone())].into() };
-        let file = onnx(&case.graph, &case.weights, &metadata).expect("the network is complete");
+        let file = onnx_as(&case.graph, &case.weights, &metadata, case.lowering).expect("the network is complete");
         let image: Vec<u8> = case.image.iter().flat_map(|it| it.to_le_bytes()).collect();
         for (suffix, bytes) in [("onnx", file), ("image", image)] {
             fs::write(folder.join(&case.name).with_extension(suffix), bytes).expect("the folder can be written");
@@ -76,7 +79,7 @@ fn cases() -> Vec<Case> {
         let graph = random::graph(seed, 2 + seed as usize % 30);
         let (weights, image) = (random::weights(&graph, seed), random::image(&graph, seed));
         let expected = Some(reference::run(&graph, &weights, &image));
-        Case { name: format!("random{seed}"), graph, weights, image, expected }
+        Case { name: format!("random{seed}"), graph, weights, image, expected, lowering: lowering(seed) }
     });
     let known = [
         ("mobilenet_v2", networks::mobilenet_v2_cifar()),
@@ -86,9 +89,29 @@ fn cases() -> Vec<Case> {
     // Their placeholder weights must at least give numbers.
     let known = known.into_iter().map(|(name, graph)| {
         let (weights, image) = (placeholder_weights(&graph, 0), random::image(&graph, 0));
-        Case { name: name.to_owned(), graph, weights, image, expected: None }
+        Case { name: name.to_owned(), graph, weights, image, expected: None, lowering: Lowering::default() }
     });
     random.chain(known).collect()
+}
+
+/// Every form has its turn, beside many others.
+fn lowering(seed: u64) -> Lowering {
+    let mut digits = seed as usize;
+    let mut turn = |n: usize| {
+        let digit = digits % n;
+        digits /= n;
+        digit
+    };
+    use Average::{Counted, PaddedDepthwise, Pool, Separable, SeparableDepthwise};
+    Lowering {
+        average: [Pool, Separable, Counted, Average::Depthwise, PaddedDepthwise, SeparableDepthwise][turn(6)],
+        depthwise: [Depthwise::Conv, Depthwise::Padded][turn(2)],
+        depthwise_stride: [DepthwiseStride::Conv, DepthwiseStride::After][turn(2)],
+        stride: [Stride::Conv, Stride::Slice, Stride::Pool][turn(3)],
+        max: [Max::Pool, Max::Separable][turn(2)],
+        swish: [Swish::Sigmoid, Swish::Exp][turn(2)],
+        sum: [Sum::Sum, Sum::Chain][turn(2)],
+    }
 }
 
 /// A Python that has what the script imports.

@@ -13,18 +13,22 @@ pub const BN_EPSILON: f32 = 1e-5;
 
 /// The input whose value node `id` stands for in the shipped network, if it is not a node there.
 ///
-/// A batch norm vanishes into a convolution that nobody else reads; an identity always vanishes,
-/// unless it is the whole network's output. `users` is [`Graph::n_users`].
+/// A batch norm vanishes into a convolution that nobody else reads, over identities between them; an identity always
+/// vanishes, unless it is the whole network's output. `users` is [`Graph::n_users`].
 // Always inlined: pricing asks it of every node and of every input.
 #[inline(always)]
 pub fn alias(graph: &Graph, users: &[u32], id: NodeId) -> Option<NodeId> {
     match graph.op(id) {
         Op::Identity => (Some(id) != graph.output()).then(|| graph.inputs(id)[0]),
         Op::BatchNorm => {
-            let input = graph.inputs(id)[0];
+            let (mut input, mut distance) = (graph.inputs(id)[0], 1);
+            // Identities between the two vanish.
+            while *graph.op(input) == Op::Identity && users[input.index()] == 1 {
+                (input, distance) = (graph.inputs(input)[0], distance + 1);
+            }
             let folds = matches!(graph.op(input), Op::Conv2d(_)) && users[input.index()] == 1;
             // The output stays the last node, even where nodes that nobody reads stand between.
-            let stays_last = Some(id) != graph.output() || input.index() + 1 == id.index();
+            let stays_last = Some(id) != graph.output() || input.index() + distance == id.index();
             (folds && stays_last).then_some(input)
         }
         Op::Input

@@ -48,6 +48,19 @@ fn batch_norm_vanishes_into_a_convolution_that_nobody_else_reads() {
     // A node that nobody reads must not become the output in batch norm's place.
     assert_eq!(names(&conv_norm(Some(relu()))), ["image", "conv", "between", "norm"]);
 
+    let mut apart = Graph::default();
+    let mut last = apart.input(Shape::Map([2, 3, 3]));
+    for (label, op) in [("conv", Op::Conv2d(Conv2d::same(3, 3, 1))), ("same", Op::Identity), ("norm", Op::BatchNorm)] {
+        last = apart.add(label, op, &[last]).expect("the shapes fit");
+    }
+    assert_eq!(names(&apart), ["image", "conv"]);
+    check_same_output(&apart, &random::weights(&apart, 1), 1);
+    // Somebody else reads what batch norm has not touched.
+    let same = apart.ids().nth(2).expect("it has four");
+    apart.add("sum", Op::Add, &[same, last]).expect("the shapes fit");
+    assert_eq!(names(&apart), ["image", "conv", "norm", "sum"]);
+    check_same_output(&apart, &random::weights(&apart, 1), 1);
+
     let mut read_twice = conv_norm(None);
     let ids: Vec<NodeId> = read_twice.ids().collect();
     read_twice.add("sum", Op::Add, &[ids[1], ids[2]]).expect("the shapes fit");

@@ -17,11 +17,28 @@ use crate::marks::Mark;
 /// Engine and its version, as measurements name it.
 pub const ENGINE: &str = "tract 0.23.9";
 
-/// A network ready to run, one input at a time. Only the optimised plan exists: there is no other to time.
+/// A network ready to run, one inference at a time. Only the optimised plan exists: there is no other to time.
+///
+/// Numbers go in and come out as `f32`, whatever the network's own types: all inputs one after another in the file's
+/// order, each in row-major order, and all outputs likewise.
 pub struct Model {
     state: TypedSimpleState,
-    input_shape: Vec<usize>,
-    output_shape: Vec<usize>,
+    /// At least one.
+    inputs: Vec<Port>,
+    /// At least one.
+    outputs: Vec<Port>,
+}
+
+/// One input or output.
+struct Port {
+    shape: Vec<usize>,
+    dtype: DatumType,
+}
+
+impl Port {
+    fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
 }
 
 /// What the engine could not do, and with what.
@@ -43,13 +60,13 @@ pub enum EngineError {
         /// What it said.
         why: String,
     },
-    /// The model's inputs or outputs are not one float tensor each, of fixed shape.
-    #[error("the model's {what}; export it with one float input of fixed size and one output")]
+    /// The model's inputs or outputs are not tensors of numbers, of fixed shape.
+    #[error("the model's {what}; export it with inputs and outputs of numbers and of fixed size")]
     Interface {
         /// What is not so.
         what: String,
     },
-    /// An input of the wrong length.
+    /// Inputs of the wrong length.
     #[error("an input of {given} numbers was given; the model takes {needed}")]
     Input {
         /// Numbers given.
@@ -87,8 +104,8 @@ pub struct NodeName {
     pub op: String,
 }
 
-/// An input that is already in the engine's form, so that timing starts at the first node.
-pub(crate) struct Prepared(TValue);
+/// Inputs that are already in the engine's form, so that timing starts at the first node.
+pub(crate) struct Prepared(TVec<TValue>);
 
 impl Model {
     /// Reads and optimises the file at `path`. It must have passed [`crate::validate::validate`].
@@ -105,61 +122,56 @@ impl Model {
     fn from_reader(reader: &mut dyn Read) -> Result<Self, EngineError> {
         let failed = |step| move |error: TractError| EngineError::Load { step, why: format!("{error:#}") };
         // Shapes noted inside the file are hints that tract would believe: it infers its own.
-        let framework = tract_onnx::onnx().with_ignore_value_info(true);
+        let framework = tract_onnx::onnx()
+            .with_ignore_value_info(true)
+            .with_ignore_output_shapes(true)
+            .with_ignore_output_types(true);
         let mut model = framework.model_for_read(reader).map_err(failed("read"))?;
-        let shape = fixed_input(&model)?;
-        model.set_input_fact(0, f32::fact(&shape).into()).map_err(failed("fix the input of"))?;
+        let inputs = fixed_inputs(&model)?;
+        for (idx, input) in inputs.iter().enumerate() {
+            let fact = input.dtype.fact(&input.shape).into();
+            model.set_input_fact(idx, fact).map_err(failed("fix the inputs of"))?;
+        }
         let typed = model.into_typed().map_err(failed("type"))?;
         let optimised = typed.into_optimized().map_err(failed("optimise"))?;
         let plan = TypedSimplePlan::new(optimised).map_err(failed("plan"))?;
-
-        let outputs = plan.model().output_outlets().map_err(failed("plan"))?.to_vec();
-        let [output] = outputs[..] else {
-            return Err(EngineError::Interface { what: format!("outputs are {}", outputs.len()) });
-        };
-        let fact = plan.model().outlet_fact(output).map_err(failed("plan"))?;
-        let Some(output_shape) = fact.shape.as_concrete().map(<[usize]>::to_vec) else {
-            return Err(EngineError::Interface { what: format!("output has the open shape {:?}", fact.shape) });
-        };
+        let outputs = fixed_outputs(plan.model())?;
         let state = plan.spawn().map_err(failed("plan"))?;
-        Ok(Self { state, input_shape: shape, output_shape })
+        Ok(Self { state, inputs, outputs })
     }
 
-    /// Shape of the input.
+    /// Shape of the first input.
     ///
     /// # Shapes
-    /// - `[1, ..]`, such as `[1, channels, height, width]`
+    /// - `[1, ..]`, such as `[1, channels, height, width]`, for an image network
     pub fn input_shape(&self) -> &[usize] {
-        &self.input_shape
+        &self.inputs[0].shape
     }
 
-    /// Shape of the output.
+    /// Shape of the first output.
     ///
     /// # Shapes
     /// - `[1, classes]` for a classifier
     pub fn output_shape(&self) -> &[usize] {
-        &self.output_shape
+        &self.outputs[0].shape
     }
 
-    /// Numbers in one input.
+    /// Numbers in all inputs together: one for an input without dimensions.
     pub fn input_len(&self) -> usize {
-        self.input_shape.iter().product()
+        self.inputs.iter().map(Port::len).sum()
     }
 
-    /// Runs one input in row-major order and returns the output likewise.
+    /// Runs all inputs and returns all outputs.
     pub fn run(&mut self, input: &[f32]) -> Result<Vec<f32>, EngineError> {
         let prepared = self.prepare(input)?;
-        let output = self.step(&prepared)?;
-        let failed = |error: TractError| EngineError::Run(format!("{error:#}"));
-        let floats = output.cast_to::<f32>().map_err(failed)?;
-        Ok(floats.try_as_plain_ram().map_err(failed)?.as_slice::<f32>().map_err(failed)?.to_vec())
+        floats(&self.step(&prepared)?)
     }
 
-    /// Index of the largest output for `image`; the first of equals.
+    /// Index of the largest number of the first output for `image`; the first of equals.
     pub fn classify(&mut self, image: &[f32]) -> Result<usize, EngineError> {
         let scores = self.run(image)?;
         let mut best = 0;
-        for (idx, score) in scores.iter().enumerate() {
+        for (idx, score) in scores.iter().enumerate().take(self.outputs[0].len()) {
             if *score > scores[best] {
                 best = idx;
             }
@@ -172,13 +184,12 @@ impl Model {
         let prepared = self.prepare(input)?;
         let mut nanos = vec![Vec::with_capacity(runs); self.state.model().nodes.len()];
         for _ in 0..runs {
-            let outputs =
-                self.state.run_plan_with_eval(tvec![prepared.0.clone()], |context, op_state, node, inputs| {
-                    let start = Instant::now();
-                    let result = eval(context, op_state, node, inputs);
-                    nanos[node.id].push(start.elapsed().as_nanos() as u64);
-                    result
-                });
+            let outputs = self.state.run_plan_with_eval(prepared.0.clone(), |context, op_state, node, inputs| {
+                let start = Instant::now();
+                let result = eval(context, op_state, node, inputs);
+                nanos[node.id].push(start.elapsed().as_nanos() as u64);
+                result
+            });
             outputs.map_err(|error| EngineError::Run(format!("{error:#}")))?;
         }
         let nodes = &self.state.model().nodes;
@@ -203,7 +214,7 @@ impl Model {
         Mark::End.make();
         drop(output);
         let mut ran = Vec::with_capacity(self.state.model().nodes.len());
-        let outputs = self.state.run_plan_with_eval(tvec![prepared.0.clone()], |context, op_state, node, inputs| {
+        let outputs = self.state.run_plan_with_eval(prepared.0.clone(), |context, op_state, node, inputs| {
             ran.push(node.id);
             Mark::BeforeNode(node.id).make();
             let result = eval(context, op_state, node, inputs);
@@ -235,26 +246,27 @@ impl Model {
     }
 
     pub(crate) fn prepare(&self, input: &[f32]) -> Result<Prepared, EngineError> {
-        let tensor = Tensor::from_shape(&self.input_shape, input)
-            .map_err(|_| EngineError::Input { given: input.len(), needed: self.input_len() })?;
-        Ok(Prepared(tensor.into_tvalue()))
+        let misfit = || EngineError::Input { given: input.len(), needed: self.input_len() };
+        let (mut values, mut rest) = (tvec![], input);
+        for port in &self.inputs {
+            let (own, others) = rest.split_at_checked(port.len()).ok_or_else(misfit)?;
+            let tensor = Tensor::from_shape(&port.shape, own).map_err(|_| misfit())?;
+            let cast = tensor.cast_to_dt(port.dtype).map_err(|error| EngineError::Run(format!("{error:#}")))?;
+            values.push(cast.into_owned().into_tvalue());
+            rest = others;
+        }
+        if rest.is_empty() { Ok(Prepared(values)) } else { Err(misfit()) }
     }
 
     /// One inference, without copying in or out.
-    pub(crate) fn step(&mut self, input: &Prepared) -> Result<TValue, EngineError> {
-        let outputs = self.state.run(tvec![input.0.clone()]);
-        let mut outputs = outputs.map_err(|error| EngineError::Run(format!("{error:#}")))?;
-        outputs.pop().ok_or_else(|| EngineError::Run("it gave no output".into()))
+    pub(crate) fn step(&mut self, input: &Prepared) -> Result<TVec<TValue>, EngineError> {
+        self.state.run(input.0.clone()).map_err(|error| EngineError::Run(format!("{error:#}")))
     }
 }
 
-/// FNV-1a of an output's numbers as little-endian bytes, in hexadecimal.
-pub(crate) fn output_hash(output: &TValue) -> Result<String, EngineError> {
-    let failed = |error: TractError| EngineError::Run(format!("{error:#}"));
-    let floats = output.cast_to::<f32>().map_err(failed)?;
-    let plain = floats.try_as_plain_ram().map_err(failed)?;
-    let bytes = plain.as_slice::<f32>().map_err(failed)?.iter().flat_map(|x| x.to_le_bytes());
-    Ok(format!("{:016x}", fnv1a(bytes)))
+/// FNV-1a of the outputs' numbers as little-endian bytes, in hexadecimal.
+pub(crate) fn output_hash(outputs: &[TValue]) -> Result<String, EngineError> {
+    Ok(format!("{:016x}", fnv1a(floats(outputs)?.iter().flat_map(|x| x.to_le_bytes()))))
 }
 
 /// FNV-1a, 64 bits.
@@ -262,30 +274,60 @@ fn fnv1a(bytes: impl IntoIterator<Item = u8>) -> u64 {
     bytes.into_iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
-/// The shape of the one float input, with an open batch dimension set to 1: an open one runs several times slower.
-fn fixed_input(model: &InferenceModel) -> Result<Vec<usize>, EngineError> {
+/// The numbers of all outputs, one after another.
+pub(crate) fn floats(outputs: &[TValue]) -> Result<Vec<f32>, EngineError> {
+    let failed = |error: TractError| EngineError::Run(format!("{error:#}"));
+    let mut all = Vec::new();
+    for output in outputs {
+        let floats = output.cast_to::<f32>().map_err(failed)?;
+        all.extend_from_slice(floats.try_as_plain_ram().map_err(failed)?.as_slice::<f32>().map_err(failed)?);
+    }
+    Ok(all)
+}
+
+/// The inputs, with an open first dimension set to 1: an open one runs several times slower.
+fn fixed_inputs(model: &InferenceModel) -> Result<Vec<Port>, EngineError> {
     let interface = |what: String| EngineError::Interface { what };
-    let inputs = model.input_outlets().map_err(|error| interface(format!("inputs are unknown: {error:#}")))?;
-    if inputs.len() != 1 {
-        return Err(interface(format!("inputs are {}", inputs.len())));
+    let n = model.input_outlets().map_err(|error| interface(format!("inputs are unknown: {error:#}")))?.len();
+    if n == 0 {
+        return Err(interface("inputs are none".into()));
     }
-    let fact = model.input_fact(0).map_err(|error| interface(format!("input is unknown: {error:#}")))?;
-    if fact.datum_type.concretize().is_some_and(|dtype| dtype != f32::datum_type()) {
-        return Err(interface(format!("input is {:?}", fact.datum_type)));
-    }
-    let fixed = |dim: &DimFact| dim.concretize().and_then(|dim| dim.to_usize().ok());
-    let mut shape = Vec::new();
-    for (idx, dim) in fact.shape.dims().enumerate() {
-        match fixed(dim) {
-            Some(n) => shape.push(n),
-            None if idx == 0 => shape.push(1),
-            None => return Err(interface(format!("input leaves dimension {idx} open"))),
+    let port = |idx| {
+        let fact = model.input_fact(idx).map_err(|error| interface(format!("input {idx} is unknown: {error:#}")))?;
+        let fixed = |dim: &DimFact| dim.concretize().and_then(|dim| dim.to_usize().ok());
+        let mut shape = Vec::new();
+        for (axis, dim) in fact.shape.dims().enumerate() {
+            match fixed(dim) {
+                Some(n) => shape.push(n),
+                None if axis == 0 => shape.push(1),
+                None => return Err(interface(format!("input {idx} leaves dimension {axis} open"))),
+            }
         }
+        let dtype = fact.datum_type.concretize().unwrap_or(f32::datum_type());
+        if !dtype.is_number() && dtype != bool::datum_type() {
+            return Err(interface(format!("input {idx} is {dtype:?}")));
+        }
+        Ok(Port { shape, dtype })
+    };
+    (0..n).map(port).collect()
+}
+
+/// The outputs of an optimised plan.
+fn fixed_outputs(model: &TypedModel) -> Result<Vec<Port>, EngineError> {
+    let interface = |what: String| EngineError::Interface { what };
+    let unknown = |error: TractError| interface(format!("outputs are unknown: {error:#}"));
+    let outlets = model.output_outlets().map_err(unknown)?;
+    if outlets.is_empty() {
+        return Err(interface("outputs are none".into()));
     }
-    match shape[..] {
-        [1, ..] => Ok(shape),
-        _ => Err(interface(format!("input has the shape {shape:?}; its batch must be 1"))),
-    }
+    let port = |(idx, &outlet)| {
+        let fact = model.outlet_fact(outlet).map_err(unknown)?;
+        match fact.shape.as_concrete() {
+            Some(shape) => Ok(Port { shape: shape.to_vec(), dtype: fact.datum_type }),
+            None => Err(interface(format!("output {idx} has the open shape {:?}", fact.shape))),
+        }
+    };
+    outlets.iter().enumerate().map(port).collect()
 }
 
 #[cfg(test)]

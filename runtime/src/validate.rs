@@ -29,15 +29,14 @@ pub fn validate(bytes: &[u8], limits: &Limits) -> Result<ModelInfo, Rejected> {
         return Err(Rejected::new("opset", "the model", why));
     }
     for node in &network.nodes {
-        ops::check(node)?;
+        ops::check(node, network.opset)?;
     }
-    let input = image_input(&network, limits)?;
+    let inputs = inputs(&network, limits)?;
+    if network.outputs.is_empty() {
+        return Err(Rejected::new("outputs", "the graph", "are none; export it with at least one"));
+    }
     let order = topological_order(&network)?;
-    let walked = shapes::walk(&network, &input, &order, limits)?;
-
-    let [output] = &network.outputs[..] else {
-        return Err(Rejected::new("outputs", "the graph", format!("are {}; exactly one runs", network.outputs.len())));
-    };
+    let walked = shapes::walk(&network, &inputs, &order, limits)?;
     let mut ops = BTreeMap::new();
     for node in &network.nodes {
         *ops.entry(node.op.clone()).or_default() += 1;
@@ -49,8 +48,8 @@ pub fn validate(bytes: &[u8], limits: &Limits) -> Result<ModelInfo, Rejected> {
         opset: network.opset,
         producer: network.producer,
         metadata: network.metadata,
-        outputs: vec![ValueInfo { name: output.name.clone(), shape: walked.output_shape }],
-        inputs: vec![input],
+        outputs: walked.outputs,
+        inputs: inputs.into_iter().map(|(input, _)| input).collect(),
         nodes: network.nodes.len(),
         ops,
         parameters: walked.parameters,
@@ -119,9 +118,9 @@ pub struct ModelInfo {
     pub producer: String,
     /// `metadata_props`.
     pub metadata: BTreeMap<String, String>,
-    /// The one input that is not a constant.
+    /// The inputs that are not constants, in the file's order; at least one.
     pub inputs: Vec<ValueInfo>,
-    /// The one output.
+    /// The outputs, in the file's order; at least one.
     pub outputs: Vec<ValueInfo>,
     /// Nodes of the graph.
     pub nodes: usize,
@@ -142,7 +141,7 @@ pub struct ModelInfo {
 pub struct ValueInfo {
     /// Its name in the file.
     pub name: String,
-    /// `[batch, ..]` with batch 1.
+    /// `[batch, ..]`, with an open batch set to 1.
     pub shape: Vec<usize>,
 }
 
@@ -166,35 +165,43 @@ impl Rejected {
 }
 
 /// Operator sets whose meaning the walk over shapes knows.
-const OPSETS: std::ops::RangeInclusive<i64> = 7..=21;
+const OPSETS: std::ops::RangeInclusive<i64> = 6..=25;
 
-/// The one float input, with a free batch dimension set to 1.
-fn image_input(network: &Network, limits: &Limits) -> Result<ValueInfo, Rejected> {
+/// The inputs that no initializer answers and their types, with an open first dimension set to 1.
+fn inputs(network: &Network, limits: &Limits) -> Result<Vec<(ValueInfo, i32)>, Rejected> {
     let constants = network.initializers.iter().map(|(name, _)| name).collect::<HashSet<_>>();
     let free = network.inputs.iter().filter(|input| !constants.contains(&input.name)).collect::<Vec<_>>();
-    let [input] = free[..] else {
-        return Err(Rejected::new("inputs", "the graph", format!("are {}; exactly one runs", free.len())));
-    };
-    let refuse = |what: &str, why: String| Err(Rejected::new(what, format!("input {:?}", input.name), why));
-    if input.dtype != proto::FLOAT {
-        return refuse("data type", format!("is {}; only float runs", proto::dtype_name(input.dtype)));
+    if free.is_empty() || free.len() > MOST_INPUTS {
+        let why = format!("are {}; export it with 1 to {MOST_INPUTS}", free.len());
+        return Err(Rejected::new("inputs", "the graph", why));
     }
-    let Some(dims) = input.dims.as_ref().filter(|dims| (1..=limits.rank).contains(&dims.len())) else {
-        return refuse("shape", format!("must have 1 to {} dimensions", limits.rank));
+    free.into_iter().map(|input| Ok((fixed(input, limits)?, input.dtype))).collect()
+}
+
+/// Inputs that a network may take.
+const MOST_INPUTS: usize = 64;
+
+fn fixed(input: &proto::Value, limits: &Limits) -> Result<ValueInfo, Rejected> {
+    let refuse = |what: &str, why: String| Err(Rejected::new(what, format!("input {:?}", input.name), why));
+    if proto::element_bytes(input.dtype).is_none() {
+        let why = format!("is {}; only numbers run, float is best", proto::dtype_name(input.dtype));
+        return refuse("data type", why);
+    }
+    let Some(dims) = input.dims.as_ref().filter(|dims| dims.len() <= limits.rank) else {
+        return refuse("shape", format!("must have at most {} dimensions, all of them named", limits.rank));
     };
     let mut shape = Vec::with_capacity(dims.len());
     for (idx, dim) in dims.iter().enumerate() {
         let is_batch = idx == 0;
         match dim {
-            Dim::Fixed(1) => shape.push(1),
-            Dim::Fixed(n) if is_batch => return refuse("batch", format!("is {n}; export it with 1")),
-            Dim::Fixed(n) => match usize::try_from(*n) {
-                Ok(n) if n > 0 => shape.push(n),
-                _ => return refuse("shape", format!("has dimension {n}")),
-            },
             // The engine parses a symbol as an expression; a plain word is all that a batch needs.
             Dim::Symbol(symbol) if is_batch && is_word(symbol) => shape.push(1),
-            Dim::Unknown if is_batch => shape.push(1),
+            // Some exporters write an open batch as -1; the engine, too, takes it as open.
+            Dim::Unknown | Dim::Fixed(-1) if is_batch => shape.push(1),
+            Dim::Fixed(n) => match usize::try_from(*n) {
+                Ok(n) if n > 0 => shape.push(n),
+                _ => return refuse("shape", format!("has dimension {n}; export it with a fixed size")),
+            },
             Dim::Symbol(_) | Dim::Unknown => {
                 return refuse("shape", format!("leaves dimension {idx} open; export it with a fixed size"));
             }

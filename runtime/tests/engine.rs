@@ -4,7 +4,8 @@ mod common;
 
 use std::path::Path;
 
-use common::{cnn, model_files, value};
+use common::{agree, attribute, cnn, model_files, node, numbers, value};
+use onnx_protobuf::attribute_proto::AttributeType;
 use onnx_protobuf::{Message, TensorProto};
 use runtime::engine::{ENGINE, EngineError, Model};
 use runtime::protocol::probe_input;
@@ -36,19 +37,13 @@ fn check_set(model: &mut Model, folder: &Path) -> bool {
     let outputs = input.chunks(model.input_len()).flat_map(|image| model.run(image).expect("runs")).collect::<Vec<_>>();
     assert_eq!(outputs.len(), expected.len(), "{}", folder.display());
     for (output, expected) in outputs.iter().zip(&expected) {
-        let close = (output - expected).abs() <= 1e-4 + 1e-3 * expected.abs();
-        assert!(close, "{}: {output} instead of {expected}", folder.display());
+        assert!(agree(*output, *expected), "{}: {output} instead of {expected}", folder.display());
     }
     true
 }
 
 fn floats(bytes: &[u8]) -> Vec<f32> {
-    let tensor = TensorProto::parse_from_bytes(bytes).expect("a tensor");
-    assert_eq!(tensor.data_type, 1, "a float tensor");
-    if tensor.raw_data.is_empty() {
-        return tensor.float_data;
-    }
-    tensor.raw_data.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect()
+    numbers(&TensorProto::parse_from_bytes(bytes).expect("a tensor"))
 }
 
 #[test]
@@ -127,8 +122,41 @@ fn says_what_does_not_fit() {
     assert!(matches!(model.run(&[0.0; 7]), Err(EngineError::Input { given: 7, needed: 3072 })));
     assert!(matches!(Model::load(Path::new("/no/such.onnx")), Err(EngineError::Read { .. })));
     assert!(matches!(Model::from_bytes(b"not a model"), Err(EngineError::Load { step: "read", .. })));
-    let mut batch = cnn();
-    batch.graph.mut_or_insert_default().input[0] = value("image", 1, &[4, 3, 8, 8]);
-    let refused = Model::from_bytes(&batch.write_to_bytes().expect("small")).err().expect("a batch of four");
-    assert!(refused.to_string().contains("batch must be 1"), "{refused}");
+}
+
+#[test]
+fn believes_no_shape_that_the_file_only_claims() {
+    let mut model = cnn();
+    model.graph.mut_or_insert_default().output[0] = value("scores", 7, &[9, 9]);
+    let mut model = Model::from_bytes(&model.write_to_bytes().expect("small")).expect("loads");
+    assert_eq!(model.run(&[0.5; 192]).expect("runs").len(), 5);
+    assert_eq!(model.output_shape(), [1, 5]);
+}
+
+#[test]
+fn takes_inputs_and_gives_outputs_one_after_another() {
+    // Two images of integers, and the scores of each.
+    let mut model = cnn();
+    let graph = model.graph.mut_or_insert_default();
+    graph.input[0] = value("image", 3, &[1, 3, 8, 8]);
+    graph.input.push(value("other", 1, &[1, 5]));
+    let mut cast = node("cast", "Cast", &["image"], "floats");
+    let mut to = attribute("to", &[]);
+    (to.type_, to.i) = (AttributeType::INT.into(), 1);
+    cast.attribute.push(to);
+    graph.node[0].input[0] = "floats".into();
+    graph.node.push(cast);
+    graph.node.push(node("add", "Add", &["scores", "other"], "sum"));
+    graph.output.push(value("sum", 1, &[1, 5]));
+    let mut model = Model::from_bytes(&model.write_to_bytes().expect("small")).expect("loads");
+    assert_eq!(model.input_len(), 3 * 8 * 8 + 5);
+    let mut input = (0..3 * 64).map(|n| (n % 7) as f32 - 3.0).collect::<Vec<_>>();
+    input.extend([10.0, 20.0, 30.0, 40.0, 50.0]);
+    let outputs = model.run(&input).expect("runs");
+    let mut alone = Model::from_bytes(&cnn().write_to_bytes().expect("small")).expect("loads");
+    let scores = alone.run(&input[..3 * 64]).expect("runs");
+    let sums = scores.iter().zip(&input[3 * 64..]).map(|(a, b)| a + b);
+    assert_eq!(outputs, scores.iter().copied().chain(sums).collect::<Vec<_>>());
+    // A class is one of the first output's.
+    assert_eq!(model.classify(&input).expect("runs"), alone.classify(&input[..3 * 64]).expect("runs"));
 }

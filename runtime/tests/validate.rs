@@ -4,7 +4,7 @@ mod common;
 
 use common::{attribute, cnn, model_files, node, tensor, value};
 use onnx_protobuf::attribute_proto::AttributeType;
-use onnx_protobuf::{GraphProto, Message, ModelProto, StringStringEntryProto};
+use onnx_protobuf::{GraphProto, Message, ModelProto, NodeProto, StringStringEntryProto};
 use runtime::reference;
 use runtime::validate::{Limits, Rejected, validate};
 
@@ -44,6 +44,10 @@ fn admits_ordinary_networks() {
             &mut graph.input[0].type_.mut_or_insert_default().mut_tensor_type().shape.mut_or_insert_default().dim[0];
         dim.set_dim_param("batch_size".into());
     });
+    check("a batch written as -1", |graph| graph.input[0] = value("image", 1, &[-1, 3, 8, 8]));
+    check("a batch of four", |graph| graph.input[0] = value("image", 1, &[4, 3, 8, 8]));
+    check("two inputs, one without dimensions", |graph| graph.input.push(value("mask", 7, &[])));
+    check("two outputs", |graph| graph.output.push(value("relu_out", 1, &[1, 4, 8, 8])));
     check("weights listed as inputs", |graph| graph.input.push(value("conv.weight", 1, &[4, 3, 3, 3])));
     check("a name left empty", |graph| graph.node[0].input.push(String::new()));
 }
@@ -64,20 +68,22 @@ fn refuses_bad_models_and_names_the_place() {
     check(&graph(|g| g.node[1].output[0] = "conv_out".into()), &["\"relu\"", "already"]);
     check(&graph(|g| g.node[1].output[0] = "image".into()), &["\"relu\"", "already"]);
     check(&graph(|g| g.output[0].name = "nowhere".into()), &["\"nowhere\"", "no node"]);
-    check(&graph(|g| g.output.clear()), &["outputs", "0"]);
+    check(&graph(|g| g.output.clear()), &["outputs", "none"]);
     check(&graph(|g| g.input.clear()), &["inputs", "0"]);
-    check(&graph(|g| g.input.push(value("mask", 1, &[1]))), &["inputs", "2"]);
-    check(&graph(|g| g.input.push(g.input[0].clone())), &["inputs"]);
+    check(
+        &graph(|g| g.input.extend((0..64).map(|idx| value(&format!("mask{idx}"), 1, &[1])))),
+        &["inputs", "65", "1 to 64"],
+    );
+    check(&graph(|g| g.input.push(g.input[0].clone())), &["\"image\"", "twice"]);
     check(&graph(|g| g.initializer.push(g.initializer[0].clone())), &["conv.weight", "twice"]);
     check(&|m| m.graph.clear(), &["no graph"]);
 
     // The input.
-    check(&graph(|g| g.input[0] = value("image", 7, &[1, 3, 8, 8])), &["\"image\"", "int64"]);
-    check(&graph(|g| g.input[0] = value("image", 1, &[4, 3, 8, 8])), &["batch", "4"]);
+    check(&graph(|g| g.input[0] = value("image", 8, &[1, 3, 8, 8])), &["\"image\"", "string"]);
     check(&graph(|g| g.input[0] = value("image", 1, &[1, 3, 0, 8])), &["\"image\"", "dimension 0"]);
     check(&graph(|g| g.input[0] = value("image", 1, &[1, 3, -8, 8])), &["\"image\"", "-8"]);
     check(&graph(|g| g.input[0] = value("image", 1, &[1, 3, 1 << 40, 8])), &["\"image\"", "elements"]);
-    check(&graph(|g| g.input[0] = value("image", 1, &[])), &["\"image\"", "dimensions"]);
+    check(&graph(|g| g.input[0] = value("image", 1, &[1; 9])), &["\"image\"", "dimensions"]);
     check(
         &graph(|g| {
             let dims =
@@ -148,6 +154,21 @@ fn refuses_bad_models_and_names_the_place() {
         }),
         &["\"conv\"", "body", "GRAPH"],
     );
+    check(&graph(|g| g.node[1] = reduce("relu", &[2, 3])), &["\"relu\"", "axes is an input since opset 13"]);
+    check(
+        &|m| {
+            m.opset_import[0].version = 6;
+            m.graph.mut_or_insert_default().node[1].op_type = "Dropout".into();
+        },
+        &["\"relu\"", "is_test is missing", "opset 7 or later"],
+    );
+    check(
+        &graph(|g| {
+            g.node[1] = node("relu", "Div", &["largest", "largest"], "relu_out");
+            g.node.push(node("largest", "ArgMax", &["conv_out"], "largest"));
+        }),
+        &["\"relu\"", "division", "by 0"],
+    );
     check(
         &graph(|g| {
             g.node[1].name.clear();
@@ -176,6 +197,13 @@ fn refuses_bad_models_and_names_the_place() {
     check(&|m| m.training_info.push(Default::default()), &["training"]);
 }
 
+/// A sum over axes that are given as operator sets before 13 did.
+fn reduce(name: &str, axes: &[i64]) -> NodeProto {
+    let mut node = node(name, "ReduceSum", &["conv_out"], "relu_out");
+    node.attribute.push(attribute("axes", axes));
+    node
+}
+
 #[test]
 fn refuses_sizes_that_only_a_run_would_tell() {
     // A resize to sizes computed from the image could ask for any amount of memory.
@@ -184,7 +212,10 @@ fn refuses_sizes_that_only_a_run_would_tell() {
     graph.node[1] = node("resize", "Resize", &["conv_out", "", "", "sizes"], "relu_out");
     graph.node.push(node("sizes", "ReduceSum", &["image"], "sizes"));
     let refused = admit(&model).expect_err("sizes are unknown").to_string();
-    assert!(refused.contains("\"resize\"") && refused.contains("known only when it runs"), "{refused}");
+    assert!(
+        refused.contains("\"resize\"") && refused.contains("\"sizes\"") && refused.contains("known only when it runs"),
+        "{refused}"
+    );
 }
 
 #[test]
@@ -209,6 +240,37 @@ fn follows_shapes_that_travel_as_tensors() {
     graph.node.push(concat);
     let info = validate(&model.write_to_bytes().expect("small"), &Limits::default()).expect("sound");
     assert_eq!(info.outputs[0].shape, [1, 5]);
+}
+
+#[test]
+fn computes_with_the_numbers_of_shapes() {
+    // What exporters write for `x.view(1, x.shape[1] * 2, -1)`, as in a shuffle of channels.
+    let mut model = cnn();
+    let graph = model.graph.mut_or_insert_default();
+    for (name, values) in [("one", &[1][..]), ("two", &[2]), ("rest", &[-1])] {
+        let mut constant = tensor(name, &[1]);
+        (constant.data_type, constant.float_data, constant.int64_data) = (7, vec![], values.to_vec());
+        graph.initializer.push(constant);
+    }
+    graph.node.truncate(2);
+    graph.node.push(node("shape", "Shape", &["relu_out"], "shape_out"));
+    graph.node.push(node("gather", "Gather", &["shape_out", "one"], "channels"));
+    graph.node.push(node("twice", "Mul", &["channels", "two"], "more"));
+    graph.node.push(node("back", "Div", &["more", "two"], "same"));
+    graph.node.push(node("again", "Add", &["same", "more"], "twelve"));
+    let mut concat = node("concat", "Concat", &["one", "twelve", "rest"], "target");
+    let mut axis = attribute("axis", &[]);
+    (axis.type_, axis.i) = (AttributeType::INT.into(), 0);
+    concat.attribute.push(axis);
+    graph.node.push(concat);
+    graph.node.push(node("view", "Reshape", &["relu_out", "target"], "scores"));
+    let info = validate(&model.write_to_bytes().expect("small"), &Limits::default());
+    // 4 channels, and twice 4 more, of 256 numbers in all.
+    assert!(info.is_err_and(|why| why.to_string().contains("[1, 12, -1]")));
+    let graph = model.graph.mut_or_insert_default();
+    graph.node[6].input = vec!["same".into(), "same".into()];
+    let info = validate(&model.write_to_bytes().expect("small"), &Limits::default()).expect("sound");
+    assert_eq!(info.outputs[0].shape, [1, 8, 32]);
 }
 
 #[test]

@@ -2,23 +2,25 @@
 //! computes what was trained.
 
 use anyhow::{Context, Result};
-use export::Metadata;
+use export::{Lowering, Metadata};
 use graph::{Graph, weights::Weights};
 use search::{
     space::{SearchSpace, cell::CellSpace},
     train::fit::logits,
 };
 use serde::{Deserialize, Serialize};
+use targets::Target;
 
 use super::Images;
 use crate::{
-    cli::StageArgs,
+    cli::ExportArgs,
     config::SearchConfig,
     exit::{Exit, Failure},
     on_device,
     receipt::{Architecture, Parity, Probe, Score},
-    run_folder::{ARCHITECTURE, CONFIG, MODEL, RunFolder, WEIGHTS, sha256},
-    terminal,
+    run_folder::{ARCHITECTURE, CONFIG, MODEL, RECEIPT, RunFolder, WEIGHTS, sha256},
+    terminal::{self, say},
+    tune::{Tried, Tuned, tune},
 };
 
 /// What the export stage found out.
@@ -32,6 +34,9 @@ pub struct Exported {
     pub probe: Probe,
     /// Accuracy of the file on the test part, by the runtime alone.
     pub test: Score,
+    /// How the forms of its operations were chosen, where they were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tuned: Option<Tuned>,
 }
 
 /// File of the export stage's findings.
@@ -44,14 +49,19 @@ const TOLERANCE: f64 = 1e-4;
 const COMPARED: usize = 32;
 
 /// The command.
-pub fn run(args: &StageArgs) -> Result<Exit> {
+pub fn run(args: &ExportArgs) -> Result<Exit> {
     let folder = RunFolder::existing(&args.run)?;
     let config = SearchConfig::read(&folder.file(CONFIG))?;
-    let exported = export(&folder, &config, &Images::open(&config)?)?;
+    let images = Images::open(&config)?;
+    let exported = match args.tune {
+        true => export_tuned(&folder, &config, &images, &args.device)?,
+        false => export(&folder, &config, &images)?,
+    };
     if args.json {
         terminal::print(&serde_json::to_string(&exported)?);
     } else {
-        let Exported { bytes, parity, test, .. } = &exported;
+        let Exported { bytes, parity, test, tuned, .. } = &exported;
+        tuned.iter().for_each(show);
         terminal::print(&format!("{} ({bytes} bytes)", folder.file(MODEL).display()));
         terminal::print(&format!(
             "runtime and trainer differ by at most {:.1e} on {} images",
@@ -63,19 +73,73 @@ pub fn run(args: &StageArgs) -> Result<Exit> {
     Ok(Exit::Ok)
 }
 
+/// Which forms were tried, and what the chosen ones gained.
+fn show(tuned: &Tuned) {
+    for Tried { forms, seconds, time_ratio, range: (low, high), .. } in &tuned.tried {
+        let time = targets::Metric::Latency.format(*seconds);
+        terminal::print(&format!(
+            "{forms:<46} {time:>9} of CPU time, {time_ratio:.3} ({low:.3} to {high:.3}) of plain"
+        ));
+    }
+    let Tuned { chosen, time_ratio, device, noise, .. } = tuned;
+    terminal::print(&match chosen == &Lowering::default().to_string() {
+        true => format!("kept plain: nothing was faster on {device} by more than noise ({:.1} %)", 100.0 * noise),
+        false => format!("chose {chosen}: {:.1} % less CPU time on {device}", 100.0 * (1.0 - time_ratio)),
+    });
+}
+
 /// Writes the model and proves it; a proven model is not written again.
 pub fn export(folder: &RunFolder, config: &SearchConfig, images: &Images) -> Result<Exported> {
     if folder.has(MODEL) && folder.has(EXPORTED) {
         return folder.read_json(EXPORTED);
     }
+    let (graph, weights) = trained(folder)?;
+    write(folder, &graph, &weights, &metadata(folder, config, images)?, images, None)
+}
+
+/// Writes the model in the forms that are fastest on the device that `device` names, and proves it.
+fn export_tuned(folder: &RunFolder, config: &SearchConfig, images: &Images, device: &str) -> Result<Exported> {
+    let mut device = on_device::open(device, &Target::find(&config.target)?.name)?;
+    let (graph, weights) = trained(folder)?;
+    let metadata = metadata(folder, config, images)?;
+    let file = |lowering| export::onnx_as(&graph, &weights, &metadata, lowering).context("cannot write the model");
+    let tuned = tune(device.as_mut(), &graph::fold::shipped(&graph), file)?;
+    let had_receipt = folder.has(RECEIPT);
+    let exported = write(folder, &graph, &weights, &metadata, images, Some(tuned))?;
+    if had_receipt {
+        say("the receipt is of the model before: write it anew with pipeline measure --run");
+    }
+    Ok(exported)
+}
+
+fn trained(folder: &RunFolder) -> Result<(Graph, Weights)> {
     let architecture: Architecture = folder.read_json(ARCHITECTURE)?;
     let weights = Weights::from_safetensors(&folder.read(WEIGHTS)?)?;
     let graph = CellSpace::default().build(&architecture.cell, &architecture.deployed).map_err(search::Error::from)?;
-    let bytes = export::onnx(&graph, &weights, &metadata(folder, config, images)?).context("cannot write the model")?;
+    Ok((graph, weights))
+}
+
+fn write(
+    folder: &RunFolder,
+    graph: &Graph,
+    weights: &Weights,
+    metadata: &Metadata,
+    images: &Images,
+    tuned: Option<(Lowering, Tuned)>,
+) -> Result<Exported> {
+    let lowering = tuned.as_ref().map(|(lowering, _)| *lowering).unwrap_or_default();
+    let mut metadata = metadata.clone();
+    if lowering != Lowering::default() {
+        metadata.entries.insert("pipeline.lowering".to_owned(), lowering.to_string());
+    }
+    let bytes = export::onnx_as(graph, weights, &metadata, lowering).context("cannot write the model")?;
     folder.write(MODEL, &bytes)?;
-    let exported = prove(folder, &graph, &weights, images, bytes.len())?;
+    let exported =
+        Exported { tuned: tuned.map(|(_, tuned)| tuned), ..prove(folder, graph, weights, images, bytes.len())? };
     folder.write_json(EXPORTED, &exported)?;
-    folder.log("exported", serde_json::json!({ "bytes": exported.bytes, "parity": exported.parity }));
+    let about =
+        serde_json::json!({ "bytes": exported.bytes, "parity": exported.parity, "lowering": lowering.to_string() });
+    folder.log("exported", about);
     Ok(exported)
 }
 
@@ -102,7 +166,7 @@ fn prove(folder: &RunFolder, graph: &Graph, weights: &Weights, images: &Images, 
     let input = runtime::protocol::probe_input(set.part.image_len());
     let probe = Probe { logits: logits(graph, weights, input, set.part.shape)? };
     let test = runtime_score(&model, &images.source.test()?, &set.normalisation)?;
-    Ok(Exported { bytes, parity, probe, test })
+    Ok(Exported { bytes, parity, probe, test, tuned: None })
 }
 
 /// How far a logit of `found` is from that in `expected` at most, and how far it may be: rounding

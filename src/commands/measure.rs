@@ -48,7 +48,7 @@ fn of_run(args: &MeasureArgs, run: &Path) -> Result<Exit> {
 fn file(args: &MeasureArgs, model: &Path) -> Result<Exit> {
     let target = Target::find(args.target.as_deref().unwrap_or("host"))?;
     let bytes = std::fs::read(model).with_context(|| format!("cannot read {}", model.display()))?;
-    runtime::validate::validate(&bytes, &runtime::validate::Limits::default())?;
+    let info = runtime::validate::validate(&bytes, &runtime::validate::Limits::default())?;
     if args.device == count::DEVICE {
         return count::file(args, model, &target);
     }
@@ -81,6 +81,8 @@ fn file(args: &MeasureArgs, model: &Path) -> Result<Exit> {
         terminal::print(&result.to_string());
     } else {
         lines(&measurement, &figure, allow);
+        let inputs: Vec<String> = info.inputs.iter().map(|it| format!("{} {:?}", it.name, it.shape)).collect();
+        terminal::print(&format!("input     {}", inputs.join(", ")));
         if let (Some(judgement), Some(text)) = (judgement, &args.max_latency) {
             terminal::print(&format!("{text}: {}", in_words(judgement)));
         }

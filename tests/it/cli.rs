@@ -2,10 +2,11 @@
 
 use std::{fs, path::Path, time::Duration};
 
+use graph::{Activation, Graph, Op, Shape, weights::Weights};
 use tempfile::TempDir;
 
 use crate::{
-    command::{Said, pipeline},
+    command::{Said, pipeline, pipeline_within},
     recording,
 };
 
@@ -213,6 +214,36 @@ fn models_that_are_none_are_7() {
             ("measure missing.onnx", 5, &["missing.onnx"]),
         ],
     );
+}
+
+#[test]
+fn a_model_whose_process_dies_is_7() {
+    let folder = workplace();
+    for (name, side) in [("large.onnx", 1024), ("slow.onnx", 512)] {
+        fs::write(folder.path().join(name), tanh(side)).expect("a temporary folder can be written");
+    }
+    // The program itself needs none of these: only the process that runs the model does.
+    for (limit, line, words) in [
+        ("-t 2", "measure slow.onnx --allow-noisy", &["slow.onnx", "died", "beyond its limit of CPU time"]),
+        (
+            "-v 400000",
+            "measure large.onnx --quick --allow-noisy",
+            &["large.onnx", "died (panic)", "failed to allocate"],
+        ),
+    ] {
+        let said = pipeline_within(limit, folder.path(), &line.split(' ').collect::<Vec<_>>());
+        said.expect(7, words);
+        assert_eq!(said.stdout, "", "a dead process measures nothing");
+    }
+    run(&folder, "inspect large.onnx").expect(0, &["[1, 64, 1024, 1024]"]);
+}
+
+/// A network that is admitted, and whose values take 512 bytes a pixel.
+fn tanh(side: usize) -> Vec<u8> {
+    let mut graph = Graph::default();
+    let image = graph.input(Shape::Map([64, side, side]));
+    graph.add("tanh", Op::Activation(Activation::Tanh), &[image]).expect("any shape");
+    export::onnx(&graph, &Weights::default(), &export::Metadata::default()).expect("it is complete")
 }
 
 #[test]

@@ -27,6 +27,14 @@ pub(crate) fn pipeline_on_one_thread(folder: &Path, args: &[&str]) -> Said {
     said(command(folder, args).env("RAYON_NUM_THREADS", "1").output().expect("the program starts"))
 }
 
+/// As [`pipeline`], after the shell's `ulimit` with `limit`, which holds for everything that the program starts.
+pub(crate) fn pipeline_within(limit: &str, folder: &Path, args: &[&str]) -> Said {
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", &format!("ulimit {limit}; exec \"$@\""), "sh", PROGRAM]).args(args);
+    command.current_dir(folder).env("HOME", folder).stdin(Stdio::null());
+    said(command.output().expect("the shell starts"))
+}
+
 /// Starts the program and leaves it alone.
 pub(crate) fn start(folder: &Path, args: &[&str]) -> Child {
     let mut command = command(folder, args);

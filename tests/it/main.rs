@@ -9,7 +9,9 @@ mod budgets;
 mod cli;
 mod end_to_end;
 mod interrupted;
+mod lowerings;
 mod roundtrip;
+mod tuned;
 
 mod command;
 mod micro;

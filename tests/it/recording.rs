@@ -50,6 +50,12 @@ pub(crate) fn write_for_any(path: &Path, measurement: &Measurement, n: usize) {
     fs::write(path, text).expect("a test's folder can be written");
 }
 
+/// Writes a recording that gives its measurements one after another, whatever the model.
+pub(crate) fn write_in_order(path: &Path, measurements: &[Measurement]) {
+    let lines: Vec<String> = measurements.iter().map(line).collect();
+    fs::write(path, format!("{{\"order\":\"default\"}}\n{}", lines.concat())).expect("a test's folder can be written");
+}
+
 fn line(measurement: &Measurement) -> String {
     serde_json::to_string(measurement).expect("plain data") + "\n"
 }

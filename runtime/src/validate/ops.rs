@@ -11,6 +11,8 @@ pub(super) enum Rule {
     /// All inputs' shapes, broadcast.
     Broadcast,
     Conv,
+    ConvTranspose,
+    LayerNorm,
     Pool,
     GlobalPool,
     Gemm,
@@ -50,19 +52,21 @@ fn known(op: &str) -> Option<(Rule, [usize; 2], [usize; 2])> {
     Some(match op {
         "Relu" | "Sigmoid" | "HardSigmoid" | "HardSwish" | "Tanh" | "LeakyRelu" | "ThresholdedRelu" | "Elu"
         | "Selu" | "Celu" | "Gelu" | "Mish" | "Softplus" | "Softsign" | "Erf" | "Exp" | "Log" | "Sqrt"
-        | "Reciprocal" | "Abs" | "Neg" | "Sign" | "Floor" | "Ceil" | "Round" | "Not" | "Identity" | "Cast"
-        | "Softmax" | "LogSoftmax" | "LRN" => (Same, [1, 1], [1, 1]),
+        | "Reciprocal" | "Sin" | "Cos" | "Tan" | "Asin" | "Acos" | "Atan" | "Sinh" | "Cosh" | "Asinh" | "Acosh"
+        | "Atanh" | "Abs" | "Neg" | "Sign" | "Floor" | "Ceil" | "Round" | "Not" | "Identity" | "Cast" | "Softmax"
+        | "LogSoftmax" | "LRN" => (Same, [1, 1], [1, 1]),
         "Clip" => (Same, [1, 3], [1, 1]),
         "Dropout" => (Same, [1, 3], [1, 2]),
         "QuantizeLinear" | "DequantizeLinear" => (Same, [2, 3], [1, 1]),
         "BatchNormalization" => (Same, [5, 5], [1, 1]),
         "InstanceNormalization" | "GroupNormalization" => (Same, [3, 3], [1, 1]),
-        "LayerNormalization" => (Same, [2, 3], [1, 1]),
+        "LayerNormalization" => (LayerNorm, [2, 3], [1, 3]),
         "Add" | "Sub" | "Mul" | "Div" | "Pow" | "PRelu" | "Equal" | "Less" | "LessOrEqual" | "Greater"
         | "GreaterOrEqual" | "And" | "Or" | "Xor" => (Broadcast, [2, 2], [1, 1]),
         "Where" => (Broadcast, [3, 3], [1, 1]),
         "Sum" | "Mean" | "Max" | "Min" => (Broadcast, [1, MANY], [1, 1]),
         "Conv" => (Conv, [2, 3], [1, 1]),
+        "ConvTranspose" => (ConvTranspose, [2, 3], [1, 1]),
         "MaxPool" | "AveragePool" => (Pool, [1, 1], [1, 1]),
         "GlobalAveragePool" | "GlobalMaxPool" => (GlobalPool, [1, 1], [1, 1]),
         "Gemm" => (Gemm, [2, 3], [1, 1]),
@@ -98,7 +102,7 @@ pub(super) fn rule(node: &Node) -> Rule {
 }
 
 /// Refuses an unknown operator, a wrong number of inputs or outputs, and attributes out of range.
-pub(super) fn check(node: &Node) -> Result<(), Rejected> {
+pub(super) fn check(node: &Node, opset: i64) -> Result<(), Rejected> {
     let Some((rule, inputs, outputs)) = known(&node.op) else {
         let why = format!("{:?} is not among those that run", node.op);
         return Err(Rejected::new("operator", &node.label, why));
@@ -116,6 +120,37 @@ pub(super) fn check(node: &Node) -> Result<(), Rejected> {
     for (name, attribute) in &node.attributes {
         check_attribute(rule, name, attribute)
             .map_err(|why| Rejected::new("attribute", &node.label, format!("{name} {why}")))?;
+        if let Some(since) = input_since(&node.op, name).filter(|&since| since <= opset) {
+            let why = format!("{name} is an input since opset {since}; readers of opset {opset} disagree about it");
+            return Err(Rejected::new("attribute", &node.label, why));
+        }
+    }
+    if opset < 7 {
+        check_before_opset_7(node, rule).map_err(|why| {
+            Rejected::new("attribute", &node.label, format!("{why}; export it with opset 7 or later"))
+        })?;
+    }
+    Ok(())
+}
+
+/// The opset that made this attribute an input.
+fn input_since(op: &str, name: &str) -> Option<i64> {
+    match (op, name) {
+        ("Slice", "starts" | "ends" | "axes") => Some(10),
+        ("Pad", "pads" | "value") | ("Clip", "min" | "max") => Some(11),
+        ("ReduceSum" | "Squeeze" | "Unsqueeze", "axes") | ("Split", "split") => Some(13),
+        (op, "axes") if op.starts_with("Reduce") => Some(18),
+        _ => None,
+    }
+}
+
+/// Before opset 7, operators trained unless told not to, and broadcast along an axis of their choice.
+fn check_before_opset_7(node: &Node, rule: Rule) -> Result<(), &'static str> {
+    if matches!(node.op.as_str(), "BatchNormalization" | "Dropout") && !node.attributes.contains_key("is_test") {
+        return Err("is_test is missing, so it would train");
+    }
+    if rule == Rule::Broadcast && node.attributes.contains_key("axis") {
+        return Err("axis says where to broadcast");
     }
     Ok(())
 }
@@ -126,6 +161,7 @@ fn check_attribute(rule: Rule, name: &str, attribute: &Attribute) -> Result<(), 
         "kernel_shape" | "strides" | "dilations" => ints_within(attribute, 1, LARGEST),
         "pads" if rule == Rule::Pad => ints_within(attribute, -LARGEST, LARGEST),
         "pads" => ints_within(attribute, 0, LARGEST),
+        "output_padding" => ints_within(attribute, 0, LARGEST),
         "axes" | "perm" => ints_within(attribute, -64, 64),
         "starts" | "ends" => ints_within(attribute, i64::MIN, i64::MAX),
         "split" => ints_within(attribute, 0, i64::from(i32::MAX)),
@@ -145,6 +181,8 @@ fn check_attribute(rule: Rule, name: &str, attribute: &Attribute) -> Result<(), 
         | "antialias"
         | "spatial" => int_within(attribute, 0, 1),
         "storage_order" | "training_mode" | "block_size" => int_within(attribute, 0, 0),
+        "is_test" => int_within(attribute, 1, 1),
+        "broadcast" if matches!(rule, Rule::Broadcast | Rule::Gemm) => int_within(attribute, 0, 1),
         "to" => match attribute {
             Attribute::Int(dtype) if i32::try_from(*dtype).ok().and_then(super::proto::element_bytes).is_some() => {
                 Ok(())

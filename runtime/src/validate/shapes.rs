@@ -6,13 +6,15 @@
 mod axes;
 mod layers;
 mod layout;
+mod numbers;
 mod window;
 
 use std::collections::HashMap;
 
 use self::axes::{
-    attribute_int, attribute_ints, axis_in, axis_of, broadcast, elements, has_input, open_size, without, wrong_rank,
+    attribute_int, attribute_ints, axis_in, axis_of, broadcast, elements, has_input, known_late, without, wrong_rank,
 };
+use self::layers::layer_norm;
 use self::layout::{blocks, flatten, shape_of, transpose};
 use super::ops::{self, Rule};
 use super::proto::{Constant, INT64, Network, Node};
@@ -24,19 +26,22 @@ pub(super) struct Walked {
     pub constant_bytes: u64,
     pub macs: u64,
     pub peak_bytes: u64,
-    pub output_shape: Vec<usize>,
+    pub outputs: Vec<ValueInfo>,
 }
 
 /// What is known of a value before anything runs.
 #[derive(Clone, Default)]
 struct Fact {
     shape: Vec<usize>,
+    /// Element type, by ONNX's number.
+    dtype: i32,
     /// The numbers themselves, where they are few and known: shapes travel as tensors.
     ints: Option<Vec<i64>>,
     floats: Option<Vec<f32>>,
 }
 
 impl Fact {
+    /// The type is told later, for all outputs of a node at once.
     fn of(shape: Vec<usize>) -> Self {
         Self { shape, ..Self::default() }
     }
@@ -44,15 +49,25 @@ impl Fact {
 
 impl From<&Constant> for Fact {
     fn from(constant: &Constant) -> Self {
-        Self { shape: constant.dims.clone(), ints: constant.ints.clone(), floats: constant.floats.clone() }
+        Self {
+            shape: constant.dims.clone(),
+            dtype: constant.dtype,
+            ints: constant.ints.clone(),
+            floats: constant.floats.clone(),
+        }
     }
 }
 
 /// What is wrong, and why.
 type Wrong = (&'static str, String);
 
-/// Walks `order`, a topological order of the network's nodes.
-pub(super) fn walk(network: &Network, input: &ValueInfo, order: &[usize], limits: &Limits) -> Result<Walked, Rejected> {
+/// Walks `order`, a topological order of the network's nodes, from `inputs` and their types.
+pub(super) fn walk(
+    network: &Network,
+    inputs: &[(ValueInfo, i32)],
+    order: &[usize],
+    limits: &Limits,
+) -> Result<Walked, Rejected> {
     let mut walk = Walk {
         opset: network.opset,
         limits,
@@ -67,16 +82,18 @@ pub(super) fn walk(network: &Network, input: &ValueInfo, order: &[usize], limits
         let fact = kept.map_err(|(what, why)| Rejected::new(what, format!("initializer {name:?}"), why))?;
         walk.facts.insert(name, fact);
     }
-    let bounded = walk.bounded(Fact::of(input.shape.clone()));
-    let fact = bounded.map_err(|(what, why)| Rejected::new(what, format!("input {:?}", input.name), why))?;
-    walk.facts.insert(&input.name, fact);
+    for (input, dtype) in inputs {
+        let bounded = walk.bounded(Fact { shape: input.shape.clone(), dtype: *dtype, ..Fact::default() });
+        let fact = bounded.map_err(|(what, why)| Rejected::new(what, format!("input {:?}", input.name), why))?;
+        walk.facts.insert(&input.name, fact);
+    }
 
     for &idx in order {
         let node = &network.nodes[idx];
         let refuse = |(what, why)| Rejected::new(what, &node.label, why);
         let facts = walk.node(node).map_err(refuse)?;
-        for (name, fact) in node.outputs.iter().zip(facts) {
-            let fact = walk.bounded(fact).map_err(refuse)?;
+        for (idx, (name, fact)) in node.outputs.iter().zip(facts).enumerate() {
+            let fact = walk.bounded(Fact { dtype: walk.dtype(node, idx), ..fact }).map_err(refuse)?;
             if !name.is_empty() {
                 walk.facts.insert(name, fact);
             }
@@ -85,18 +102,19 @@ pub(super) fn walk(network: &Network, input: &ValueInfo, order: &[usize], limits
             return Err(refuse(("work", format!("exceeds {} operations up to here", limits.work))));
         }
     }
-    let peak_bytes = walk.peak(network, input, order);
+    let peak_bytes = walk.peak(network, inputs, order);
     if peak_bytes > limits.activation_bytes {
         let why = format!("are {peak_bytes} bytes at their peak, more than {}", limits.activation_bytes);
         return Err(Rejected::new("activations", "the graph", why));
     }
-    let output = network.outputs.first().and_then(|output| walk.facts.get(output.name.as_str()));
+    let shape = |name: &str| walk.facts.get(name).map(|fact| fact.shape.clone()).unwrap_or_default();
+    let outputs = network.outputs.iter().map(|it| ValueInfo { name: it.name.clone(), shape: shape(&it.name) });
     Ok(Walked {
         parameters: walk.parameters,
         constant_bytes: walk.constant_bytes,
         macs: walk.macs,
         peak_bytes,
-        output_shape: output.map(|fact| fact.shape.clone()).unwrap_or_default(),
+        outputs: outputs.collect(),
     })
 }
 
@@ -175,7 +193,7 @@ impl Walk<'_> {
 
     /// Input `idx`, which must be integers that follow from the file.
     fn ints(&self, node: &Node, idx: usize) -> Result<Vec<i64>, Wrong> {
-        self.input(node, idx).and_then(|fact| fact.ints.clone()).ok_or_else(open_size)
+        self.input(node, idx).and_then(|fact| fact.ints.clone()).ok_or_else(|| known_late(node, idx))
     }
 
     /// Input `idx` as sizes: integers that follow from the file and are not negative.
@@ -204,9 +222,12 @@ impl Walk<'_> {
             }
             Rule::Broadcast => {
                 let shapes = (1..node.inputs.len()).map(|idx| self.shape(node, idx));
-                shapes.into_iter().try_fold(first, |all, shape| broadcast(&all, shape?))?
+                let shape = shapes.into_iter().try_fold(first, |all, shape| broadcast(&all, shape?))?;
+                return Ok(vec![Fact { ints: self.arithmetic(node, &shape)?, ..Fact::of(shape) }]);
             }
             Rule::Conv => self.conv(node)?,
+            Rule::ConvTranspose => self.conv_transpose(node)?,
+            Rule::LayerNorm => return layer_norm(node, first),
             Rule::Pool => self.pool(node)?,
             Rule::GlobalPool if first.len() < 3 => return Err(wrong_rank(&first, "at least 3")),
             Rule::GlobalPool => first.iter().enumerate().map(|(axis, &n)| if axis < 2 { n } else { 1 }).collect(),
@@ -244,7 +265,7 @@ impl Walk<'_> {
     }
 
     /// Most bytes alive together when nodes run in `order` and a value dies after its last reader.
-    fn peak(&self, network: &Network, input: &ValueInfo, order: &[usize]) -> u64 {
+    fn peak(&self, network: &Network, inputs: &[(ValueInfo, i32)], order: &[usize]) -> u64 {
         let mut last_use: HashMap<&str, usize> = HashMap::new();
         for (step, &idx) in order.iter().enumerate() {
             for name in super::present(&network.nodes[idx].inputs) {
@@ -259,9 +280,11 @@ impl Walk<'_> {
             n.unwrap_or(0) * ELEMENT_BYTES // every value was walked and bounded
         };
         let mut dies = vec![0u64; order.len() + 1];
-        let mut alive = bytes(&input.name);
-        if let Some(&step) = last_use.get(input.name.as_str()) {
-            dies[step] += alive;
+        let mut alive = 0;
+        for (input, _) in inputs {
+            alive += bytes(&input.name);
+            // An input that nobody reads is held to the end.
+            dies[*last_use.get(input.name.as_str()).unwrap_or(&order.len())] += bytes(&input.name);
         }
         let mut peak = alive;
         for (step, &idx) in order.iter().enumerate() {
@@ -276,5 +299,6 @@ impl Walk<'_> {
     }
 }
 
-/// Activations are counted as floats: the few integer ones are shapes.
+/// Activations are counted as floats. The few of 8 bytes are shapes, positions and the inputs of small tests; the
+/// process that runs the model has a limit of its own.
 const ELEMENT_BYTES: u64 = 4;

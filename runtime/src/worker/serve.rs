@@ -141,9 +141,10 @@ impl Request {
             if let Some(limit) = limit {
                 // A limit that the system already sets lower stays.
                 let allowed = getrlimit(resource).maximum;
-                let within = |limit: u64| allowed.map_or(limit, |allowed| allowed.min(limit));
                 // One more on top: the system kills at the upper limit, but names the lower one first.
-                setrlimit(resource, Rlimit { current: Some(within(limit)), maximum: Some(within(limit + 1)) })?;
+                let upper = allowed.map_or(limit + 1, |allowed| allowed.min(limit + 1));
+                let lower = limit.min(upper.saturating_sub(1));
+                setrlimit(resource, Rlimit { current: Some(lower), maximum: Some(upper) })?;
             }
         }
         Ok(())

@@ -84,3 +84,30 @@ pub(crate) fn model_files(what: &str) -> Vec<PathBuf> {
     assert!(!files.is_empty(), "{} holds no model", root.display());
     files
 }
+
+/// The numbers of a tensor in a file, as the engine takes and gives them.
+pub(crate) fn numbers(tensor: &TensorProto) -> Vec<f32> {
+    fn raw<const N: usize>(tensor: &TensorProto, number: impl Fn([u8; N]) -> f32) -> Vec<f32> {
+        tensor.raw_data.as_chunks().0.iter().map(|&bytes| number(bytes)).collect()
+    }
+    let is_raw = !tensor.raw_data.is_empty();
+    match tensor.data_type {
+        1 if is_raw => raw(tensor, f32::from_le_bytes),
+        1 => tensor.float_data.clone(),
+        2 | 9 if is_raw => raw(tensor, |[byte]| f32::from(byte)),
+        3 if is_raw => raw(tensor, |byte| f32::from(i8::from_le_bytes(byte))),
+        6 if is_raw => raw(tensor, |bytes| i32::from_le_bytes(bytes) as f32),
+        2 | 3 | 6 | 9 => tensor.int32_data.iter().map(|&n| n as f32).collect(),
+        7 if is_raw => raw(tensor, |bytes| i64::from_le_bytes(bytes) as f32),
+        7 => tensor.int64_data.iter().map(|&n| n as f32).collect(),
+        11 if is_raw => raw(tensor, |bytes| f64::from_le_bytes(bytes) as f32),
+        11 => tensor.double_data.iter().map(|&x| x as f32).collect(),
+        other => panic!("no test holds tensors of type {other}"),
+    }
+}
+
+/// Whether two numbers agree within the tolerance of ONNX's own backend tests.
+pub(crate) fn agree(found: f32, expected: f32) -> bool {
+    let is_same = found == expected || (found.is_nan() && expected.is_nan());
+    is_same || (found - expected).abs() <= 1e-4 + 1e-3 * expected.abs()
+}

@@ -17,9 +17,10 @@ pub(super) fn broadcast(a: &[usize], b: &[usize]) -> Result<Vec<usize>, Wrong> {
     (0..rank).map(join).collect::<Option<_>>().ok_or_else(|| ("shape", format!("{a:?} does not broadcast with {b:?}")))
 }
 
-/// A size that only a run would tell could be any.
-pub(super) fn open_size() -> Wrong {
-    ("size", "is known only when it runs; export it with constant sizes".into())
+/// A size, axis or index that only a run would tell could be any.
+pub(super) fn known_late(node: &Node, idx: usize) -> Wrong {
+    let name = node.inputs.get(idx).map_or("", String::as_str);
+    ("input", format!("{name:?} is known only when it runs; export it as a constant"))
 }
 
 pub(super) fn wrong_rank(shape: &[usize], needs: &str) -> Wrong {

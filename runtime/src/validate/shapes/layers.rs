@@ -1,7 +1,7 @@
 //! Shapes and work of the layers with weights, and of pooling.
 
-use super::axes::{attribute_int, attribute_ints, broadcast, elements};
-use super::{ELEMENT_BYTES, Walk, Wrong, window};
+use super::axes::{attribute_int, attribute_ints, axis_in, broadcast, elements, without};
+use super::{ELEMENT_BYTES, Fact, Walk, Wrong, window};
 use crate::validate::proto::Node;
 
 impl Walk<'_> {
@@ -31,6 +31,37 @@ impl Walk<'_> {
             return Err(("windows", format!("of weights {w:?} over {x:?} unroll to more than {most} elements")));
         }
         let macs = elements(&shape).zip(elements(&w[1..])).and_then(|(n, taps)| n.checked_mul(taps));
+        self.add_macs(macs);
+        Ok(shape)
+    }
+
+    pub(super) fn conv_transpose(&mut self, node: &Node) -> Result<Vec<usize>, Wrong> {
+        let (x, w) = (self.shape(node, 0)?, self.shape(node, 1)?);
+        if x.len() < 3 || x.len() > 5 || w.len() != x.len() {
+            return Err(("shape", format!("convolves input {x:?} with weights {w:?}")));
+        }
+        let group = attribute_int(node, "group").unwrap_or(1) as usize;
+        let channels = w[1].saturating_mul(group);
+        if w[0] != x[1] || w[0] % group != 0 || w.contains(&0) {
+            return Err(("group", format!("is {group}, which does not fit input {x:?} and weights {w:?}")));
+        }
+        let kernel = w[2..].iter().map(|&n| n as i64).collect::<Vec<_>>();
+        if attribute_ints(node, "kernel_shape").is_some_and(|given| given != kernel) {
+            return Err(("attribute", format!("kernel_shape differs from the weights {w:?}")));
+        }
+        if self.input(node, 2).is_some_and(|bias| bias.shape != [channels]) {
+            return Err(("bias", format!("does not hold one number for each of {channels} channels")));
+        }
+        let mut shape = vec![x[0], channels];
+        shape.extend(window::transposed_output(node, &x[2..], &w[2..])?);
+        // Every input pixel is spread over its whole window before the windows are added up.
+        let spread = elements(&x[2..]).zip(elements(&w[1..])).and_then(|(n, taps)| n.checked_mul(taps));
+        let spread = spread.and_then(|n| n.checked_mul(group as u64));
+        let most = self.limits.activation_bytes / ELEMENT_BYTES;
+        if spread.is_none_or(|n| n > most) {
+            return Err(("windows", format!("of weights {w:?} over {x:?} unroll to more than {most} elements")));
+        }
+        let macs = elements(x).zip(elements(&w[1..])).and_then(|(n, taps)| n.checked_mul(taps));
         self.add_macs(macs);
         Ok(shape)
     }
@@ -103,4 +134,12 @@ impl Walk<'_> {
         self.add_macs(macs);
         Ok(shape)
     }
+}
+
+/// The normalised values; then, where they are asked for, mean and spread over the dimensions from an axis on.
+pub(super) fn layer_norm(node: &Node, shape: Vec<usize>) -> Result<Vec<Fact>, Wrong> {
+    let axis = axis_in(attribute_int(node, "axis").unwrap_or(-1), shape.len())?;
+    let statistics = without(shape.clone(), &(axis..shape.len()).collect::<Vec<_>>(), true);
+    let shapes = std::iter::once(shape).chain(std::iter::repeat(statistics));
+    Ok(shapes.take(node.outputs.len()).map(Fact::of).collect())
 }

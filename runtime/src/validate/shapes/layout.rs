@@ -1,7 +1,7 @@
 //! Shapes of the operators that move numbers about, and the numbers of shapes that travel as tensors.
 
 use super::axes::{
-    attribute_int, attribute_ints, attribute_text, axes_in, axis_in, elements, has_input, open_size, without,
+    attribute_int, attribute_ints, attribute_text, axes_in, axis_in, elements, has_input, known_late, without,
     wrong_rank,
 };
 use super::{Fact, Walk, Wrong};
@@ -18,7 +18,7 @@ impl Walk<'_> {
             ("value", Attribute::Tensor(tensor)) => self.keep(tensor),
             ("value_int", Attribute::Int(n)) => Ok(Fact { ints: Some(vec![*n]), ..Fact::default() }),
             ("value_ints", Attribute::Ints(list)) => {
-                Ok(Fact { shape: vec![list.len()], ints: Some(list.clone()), floats: None })
+                Ok(Fact { ints: Some(list.clone()), ..Fact::of(vec![list.len()]) })
             }
             ("value_float", Attribute::Float) => Ok(Fact::default()),
             ("value_floats", Attribute::Floats(n)) => Ok(Fact::of(vec![*n])),
@@ -91,7 +91,7 @@ impl Walk<'_> {
         let is_short = shape.len() == 1 && shape[0] <= SHAPE_LENGTH;
         let lists = (0..node.inputs.len()).map(|idx| self.input(node, idx)?.ints.clone());
         let ints = if is_short { lists.collect::<Option<Vec<_>>>().map(|lists| lists.concat()) } else { None };
-        Ok(Fact { shape, ints, floats: None })
+        Ok(Fact { ints, ..Fact::of(shape) })
     }
 
     pub(super) fn split(&self, node: &Node, shape: &[usize]) -> Result<Vec<Fact>, Wrong> {
@@ -154,7 +154,7 @@ impl Walk<'_> {
             };
             ints = ints.and_then(pick);
         }
-        Ok(Fact { shape, ints, floats: None })
+        Ok(Fact { ints, ..Fact::of(shape) })
     }
 
     pub(super) fn gather(&self, node: &Node, data: &[usize]) -> Result<Fact, Wrong> {
@@ -168,7 +168,7 @@ impl Walk<'_> {
         let ints = list.and_then(|list| {
             picked.iter().map(|&idx| list.get((if idx < 0 { idx + size } else { idx }) as usize).copied()).collect()
         });
-        Ok(Fact { shape: [&data[..axis], indices, &data[axis + 1..]].concat(), ints, floats: None })
+        Ok(Fact { ints, ..Fact::of([&data[..axis], indices, &data[axis + 1..]].concat()) })
     }
 
     pub(super) fn pad(&self, node: &Node, mut shape: Vec<usize>) -> Result<Vec<usize>, Wrong> {
@@ -180,12 +180,12 @@ impl Walk<'_> {
         if pads.len() != 2 * axes.len() {
             return Err(("pads", format!("are {}, not two for each of {} dimensions", pads.len(), axes.len())));
         }
-        let is_constant = attribute_text(node, "mode").is_none_or(|mode| mode == "constant");
+        let mode = attribute_text(node, "mode").unwrap_or("constant");
         for (idx, &axis) in axes.iter().enumerate() {
             let (before, after) = (pads[idx], pads[idx + axes.len()]);
             let size = shape[axis] as i64;
             // Reflection and the like read inside the image: they cannot reach beyond it.
-            if !is_constant && (before >= size || after >= size) {
+            if !["constant", "edge"].contains(&mode) && (before >= size || after >= size) {
                 return Err(("pads", format!("{before} and {after} reach beyond a dimension of {size}")));
             }
             let padded = size.checked_add(before).and_then(|n| n.checked_add(after)).filter(|&n| n > 0);
@@ -202,8 +202,9 @@ impl Walk<'_> {
             let sizes = self.sizes(node, 3)?;
             return if sizes.len() == shape.len() { Ok(sizes) } else { Err(wrong_rank(shape, "one size each")) };
         }
-        let scales = self.input(node, if self.opset < 11 { 1 } else { 2 });
-        let scales = scales.and_then(|fact| fact.floats.clone()).ok_or_else(open_size)?;
+        let at = if self.opset < 11 { 1 } else { 2 };
+        let scales = self.input(node, at).and_then(|fact| fact.floats.clone());
+        let scales = scales.ok_or_else(|| known_late(node, at))?;
         if scales.len() != shape.len() || scales.iter().any(|&scale| !(scale > 0.0 && scale <= 1024.0)) {
             return Err(("scales", format!("{scales:?} do not fit {shape:?}")));
         }
@@ -265,5 +266,5 @@ pub(super) fn shape_of(node: &Node, shape: &[usize]) -> Fact {
     };
     let (start, end) = (at("start", 0), at("end", rank));
     let ints = shape.get(start..end).unwrap_or_default().iter().map(|&n| n as i64).collect::<Vec<_>>();
-    Fact { shape: vec![ints.len()], ints: Some(ints), floats: None }
+    Fact { shape: vec![ints.len()], ints: Some(ints), ..Fact::default() }
 }

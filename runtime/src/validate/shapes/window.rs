@@ -42,6 +42,45 @@ pub(super) fn output(node: &Node, input: &[usize], kernel: &[usize]) -> Result<V
     Ok(sizes)
 }
 
+/// Spatial output sizes of a transposed convolution with a window of size `kernel` over `input`.
+pub(super) fn transposed_output(node: &Node, input: &[usize], kernel: &[usize]) -> Result<Vec<usize>, Wrong> {
+    let n = input.len();
+    let strides = list(node, "strides", n, 1)?;
+    let dilations = list(node, "dilations", n, 1)?;
+    let more = list(node, "output_padding", n, 0)?;
+    let auto_pad = attribute_text(node, "auto_pad").unwrap_or("NOTSET");
+    let pads = if auto_pad == "NOTSET" { list(node, "pads", 2 * n, 0)? } else { vec![0; 2 * n] };
+
+    let mut sizes = Vec::with_capacity(n);
+    for idx in 0..n {
+        let (size, stride) = (input[idx], strides[idx]);
+        let span = kernel[idx].saturating_sub(1).saturating_mul(dilations[idx]).saturating_add(1);
+        if more[idx] >= stride.max(dilations[idx]) {
+            return Err(("attribute", format!("output_padding {more:?} reaches a whole stride of {strides:?}")));
+        }
+        // What is cut away at the border must have been made.
+        if pads[idx].max(pads[idx + n]) >= span || size == 0 {
+            return Err(("attribute", format!("pads {pads:?} take away the whole window, which spans {span}")));
+        }
+        if auto_pad.starts_with("SAME") {
+            if span < stride || more[idx] > 0 {
+                return Err((
+                    "attribute",
+                    format!("auto_pad {auto_pad} needs a window of at least the stride {stride}"),
+                ));
+            }
+            sizes.push(size.saturating_mul(stride));
+            continue;
+        }
+        let whole = (size - 1).saturating_mul(stride).saturating_add(span).saturating_add(more[idx]);
+        match whole.checked_sub(pads[idx] + pads[idx + n]) {
+            Some(left) if left > 0 => sizes.push(left),
+            _ => return Err(("attribute", format!("pads {pads:?} leave nothing of a dimension of {whole}"))),
+        }
+    }
+    Ok(sizes)
+}
+
 /// An attribute with one number a dimension, each already checked to be in range.
 fn list(node: &Node, name: &str, n: usize, absent: usize) -> Result<Vec<usize>, Wrong> {
     match attribute_ints(node, name) {

@@ -1,0 +1,10 @@
+//! Any bytes for the gate: `cargo +nightly fuzz run validate -- -max_len=4096 -timeout=5`, from the repository's root.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use runtime::validate::{Limits, validate};
+
+fuzz_target!(|bytes: &[u8]| {
+    // Admitted or refused; what must not happen is a panic, a hang or gigabytes.
+    let _ = validate(bytes, &Limits::default());
+});
