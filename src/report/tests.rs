@@ -141,6 +141,7 @@ impl Sample {
             model_sha256: "ab".repeat(32),
             engine: "tract".to_owned(),
             agent: "0.1.0".to_owned(),
+            agent_sha256: String::new(),
             protocol: Protocol::default(),
             warmup_runs: 60,
             warmup_settled: true,

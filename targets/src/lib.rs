@@ -23,6 +23,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod board;
 pub mod budget;
 pub mod cost_model;
 pub mod latency;
@@ -30,6 +31,7 @@ pub mod measurement;
 pub mod memory;
 pub mod meter;
 pub mod quantity;
+pub mod rounds;
 pub mod stats;
 pub mod target;
 pub mod validity;
@@ -38,6 +40,7 @@ pub mod work;
 
 mod nnls;
 
+pub use board::{Board, Difference, differences};
 pub use budget::{Bound, Budget, Cost, Figure, Judgement, Metric, Source};
 pub use cost_model::{CostModel, FLASH_METADATA, FLASH_PER_OP};
 pub use latency::{Coefficient, FitReport, LatencyModel, LatencyTable};
@@ -45,6 +48,7 @@ pub use measurement::{Block, Conditions, Measurement, Protocol, Reach};
 pub use memory::MemoryModel;
 pub use meter::{Meter, MeterError, MeterErrorKind};
 pub use quantity::{Dimension, QuantityError};
+pub use rounds::in_rounds;
 pub use stats::Summary;
 pub use target::{Target, TargetError};
 pub use validity::{Allow, Note, Reason};
