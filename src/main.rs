@@ -4,6 +4,7 @@ mod cli;
 mod commands;
 mod config;
 mod exit;
+mod gate;
 mod on_device;
 mod receipt;
 mod report;

@@ -113,6 +113,7 @@ impl Sample {
             files: BTreeMap::from([("model.onnx".to_owned(), "ab".repeat(32))]),
             parity: Parity { images: 10, max_difference: 2e-6 },
             probe: Probe { logits: vec![0.5, -0.5] },
+            latency: None,
             measurement: None,
             repeat: "pipeline search --config run/config.toml".to_owned(),
         };

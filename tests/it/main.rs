@@ -8,6 +8,7 @@ mod studies;
 mod budgets;
 mod cli;
 mod end_to_end;
+mod gate;
 mod interrupted;
 mod roundtrip;
 
