@@ -248,7 +248,7 @@ fn compared(baseline: Result<&Measurement, String>, now: Option<&Measurement>) -
     match (baseline, now) {
         (Ok(baseline), Some(now)) => timing::compare(baseline, now),
         (Err(reason), _) => Check::of(what, CheckResult::Invalid, reason),
-        (Ok(_), None) => Check::of(what, CheckResult::CannotTell, "no valid measurement; measure with --device"),
+        (Ok(_), None) => Check::of(what, CheckResult::CannotTell, "no valid measurement; --device takes one"),
     }
 }
 

@@ -41,7 +41,7 @@ pub fn counted(info: &ModelInfo) -> Cost {
 /// Why there is no figure.
 fn unknown(metric: Metric) -> &'static str {
     match metric {
-        Metric::Latency | Metric::Memory => "no valid measurement; measure with --device",
+        Metric::Latency | Metric::Memory => "no valid measurement; --device takes one",
         Metric::Intensity | Metric::TrainTime => "not known of a file alone; verify a receipt",
         Metric::Params | Metric::Macs | Metric::Activations | Metric::Flash => "not counted",
     }

@@ -42,15 +42,15 @@ impl Findings {
     pub fn correct(&mut self) {
         let n_models = self.models.len();
         let checks = self.models.iter_mut().flat_map(|model| &mut model.checks);
-        let (mut failed, mut comparisons) = (Vec::new(), Vec::new());
+        let (mut compared, mut comparisons) = (Vec::new(), Vec::new());
         for check in checks {
             if let Some(Numbers::Comparison(regression)) = check.numbers {
-                failed.push(check);
+                compared.push(check);
                 comparisons.push(regression);
             }
         }
         targets::verdict::holm(&mut comparisons);
-        for (check, regression) in failed.into_iter().zip(comparisons) {
+        for (check, regression) in compared.into_iter().zip(comparisons) {
             if check.result == CheckResult::Fails && regression.verdict == Verdict::CannotTell {
                 check.result = CheckResult::CannotTell;
                 check.found += &format!("; among {n_models} models this may be chance (Holm's correction)");

@@ -98,7 +98,7 @@ fn bounds_are_judged_by_whole_intervals() {
     check(Some(figure(0.020, 0.021, 0.022)), true, CheckResult::CannotTell, "against <= 20 ms");
     check(Some(figure(0.0201, 0.021, 0.022)), true, CheckResult::Fails, "against <= 20 ms");
     check(Some(figure(0.0201, 0.021, 0.022)), false, CheckResult::Skipped, "against <= 20 ms");
-    check(None, true, CheckResult::CannotTell, "measure with --device");
+    check(None, true, CheckResult::CannotTell, "--device takes one");
 }
 
 #[test]

@@ -78,11 +78,11 @@ pub fn compare(baseline: &Measurement, now: &Measurement) -> Check {
     let found = regression(baseline, now);
     let (low, high) = found.interval;
     let numbers = format!(
-        "{} ({} to {}), p = {:.1e}, {} blocks against {}",
+        "{} ({} to {}), p = {}, {} blocks against {}",
         signed_percent(found.shift),
         signed_percent(low),
         signed_percent(high),
-        found.p,
+        chance(found.p),
         now.blocks.len(),
         baseline.blocks.len()
     );
@@ -101,6 +101,11 @@ pub fn compare(baseline: &Measurement, now: &Measurement) -> Check {
     };
     let words = if reasons.is_empty() { numbers + &aside } else { reasons.join("; ") };
     Check { numbers: Some(Numbers::Comparison(found)), ..Check::of(what, result, words) }
+}
+
+/// A probability: `0.711`, `5.4e-6`.
+fn chance(p: f64) -> String {
+    if p < 1e-3 { format!("{p:.1e}") } else { format!("{p:.3}") }
 }
 
 /// The machine around a measurement, in a few words.

@@ -16,4 +16,5 @@ mod command;
 mod micro;
 mod oracle;
 mod pictures;
+mod recipe;
 mod recording;

@@ -188,7 +188,7 @@ fn blocks_struck_by_other_work_are_set_aside() {
 }
 
 #[test]
-fn a_failure_is_believed_of_two_processes() {
+fn a_failure_takes_two_processes() {
     let check = |verdict, p, rounds, n_models, expected| {
         let found = Regression { verdict, shift: 0.1, interval: (0.05, 0.15), p, set_aside: 0 };
         assert_eq!(found.is_settled(rounds, n_models), expected, "{found:?}");
