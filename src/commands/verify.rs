@@ -152,7 +152,7 @@ impl<'a> Gate<'a> {
                 match question.measure(device.as_mut(), &subject.model) {
                     Ok(measurement) => Some(measurement),
                     Err(DeviceError::Invalid { device, why }) => {
-                        let check = Check::of(format!("measurement on {device}"), CheckResult::Invalid, why);
+                        let check = Check::of("measurement", CheckResult::Invalid, format!("on {device}: {why}"));
                         return Ok((None, Some(check)));
                     }
                     Err(

@@ -54,18 +54,18 @@ impl Question<'_> {
 
 /// Whether `measurement` is evidence about the model with this hash; a check that says why not.
 pub fn evidence(measurement: &Measurement, model_sha256: &str, allow: &Allow) -> Check {
-    let what = format!("measurement on {}", measurement.device);
+    let (what, device) = ("measurement", &measurement.device);
     if measurement.model_sha256 != model_sha256 {
         let short = &measurement.model_sha256.get(..16).unwrap_or(&measurement.model_sha256);
-        let found = format!("it is of another file (sha256 {short}); measure this one");
+        let found = format!("on {device}: it is of another file (sha256 {short}); measure this one");
         return Check::of(what, CheckResult::Invalid, found);
     }
     let reasons = measurement.invalid(allow);
     if !reasons.is_empty() {
-        return Check::of(what, CheckResult::Invalid, joined(&reasons));
+        return Check::of(what, CheckResult::Invalid, format!("on {device}: {}", joined(&reasons)));
     }
     let n: usize = measurement.blocks.iter().map(|block| block.wall_ns.len()).sum();
-    let mut found = format!("{n} runs in {} blocks", measurement.blocks.len());
+    let mut found = format!("on {device}: {n} runs in {} blocks", measurement.blocks.len());
     for note in measurement.notes(allow) {
         found += &format!("; {note}");
     }

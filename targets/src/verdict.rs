@@ -25,8 +25,9 @@ pub enum Verdict {
 impl Verdict {
     /// Whether `rounds` of blocks, each of a process of its own, need no more.
     ///
-    /// A failure is believed only of two processes: blocks of one cannot show how processes differ, and
-    /// what strikes a board for a minute should not fail a model.
+    /// A failure takes the blocks of two processes: those of one cannot show how processes differ, and
+    /// what strikes a board for a minute should not fail a model. A percentile of 90 is exceeded, though,
+    /// where one process in two exceeds it.
     pub fn is_settled(self, rounds: usize) -> bool {
         match self {
             Self::Pass => true,
