@@ -24,9 +24,15 @@ pub struct Findings {
 }
 
 impl Findings {
-    /// Fails where any check fails; else cannot tell where any cannot, or is invalid.
+    /// Fails where any check fails; else cannot tell where any cannot or is invalid, or where none holds:
+    /// that nothing was looked at shows nothing.
     pub fn verdict(&self) -> Verdict {
-        verdict(self.models.iter().flat_map(|model| &model.checks))
+        let has = |result| self.models.iter().flat_map(|model| &model.checks).any(|check| check.result == result);
+        if has(CheckResult::Fails) {
+            return Verdict::Fail;
+        }
+        let is_doubtful = has(CheckResult::CannotTell) || has(CheckResult::Invalid) || !has(CheckResult::Holds);
+        if is_doubtful { Verdict::CannotTell } else { Verdict::Pass }
     }
 
     /// The exit code of the verdict.
@@ -163,18 +169,6 @@ fn bound_name(bound: &Bound, share: f64) -> String {
     let kind = if bound.hard { "hard" } else { "soft" };
     let of = if bound.metric == Metric::Latency { format!(" ({})", percentile(share)) } else { String::new() };
     format!("{kind} bound on {}{of}", bound.metric.name())
-}
-
-fn verdict<'a>(checks: impl IntoIterator<Item = &'a Check>) -> Verdict {
-    let mut verdict = Verdict::Pass;
-    for check in checks {
-        match check.result {
-            CheckResult::Fails => return Verdict::Fail,
-            CheckResult::CannotTell | CheckResult::Invalid => verdict = Verdict::CannotTell,
-            CheckResult::Holds | CheckResult::Skipped => {}
-        }
-    }
-    verdict
 }
 
 #[cfg(test)]

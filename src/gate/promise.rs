@@ -4,13 +4,13 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use search::space::{SearchSpace, cell::CellSpace};
-use targets::{Cost, CostModel, Figure, Measurement, Metric, Target};
+use targets::{Board, Cost, CostModel, Figure, Measurement, Metric, Target};
 
 use super::{Check, CheckResult};
 use crate::{
     commands::{export, open_source},
     exit, on_device,
-    receipt::Receipt,
+    receipt::{MeasuredLatency, Receipt},
     run_folder::{MODEL, RunFolder, sha256},
 };
 
@@ -39,12 +39,17 @@ pub fn recount(receipt: &Receipt, model_bytes: usize) -> Result<(Cost, Vec<Check
     Ok((cost, checks))
 }
 
-/// Whether the promised latency is what the receipt's own samples say.
+/// Whether the promised latency is what the receipt's own samples say, of this model on this board.
 pub fn samples(receipt: &Receipt, measurement: &Measurement, percentile: f64) -> Option<Check> {
     let promised = receipt.cost.get(Metric::Latency)?;
     let found = measurement.figure(percentile)?;
-    // The interval is resampled, and its last digit may be another processor's.
-    let holds = found.value == promised.value;
+    // Intervals are not compared: they are resampled, and their last digit may be another processor's.
+    let is_told_so = |told: &MeasuredLatency| {
+        told.figure.value == found.value
+            && told.fingerprint == Board::of(measurement).fingerprint()
+            && told.model_sha256 == measurement.model_sha256
+    };
+    let holds = found.value == promised.value && receipt.latency.as_ref().is_none_or(is_told_so);
     Some(Check::new("latency of the samples", holds, Metric::Latency.format(found.value)))
 }
 

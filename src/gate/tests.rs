@@ -75,6 +75,9 @@ fn one_failure_fails_and_one_doubt_is_a_doubt() {
         assert_eq!((found.verdict(), found.exit()), (verdict, exit), "{results:?}");
     };
     check(&[Holds, Skipped], Verdict::Pass, Exit::Ok);
+    // Nothing looked at, nothing shown.
+    check(&[Skipped, Skipped], Verdict::CannotTell, Exit::Invalid);
+    check(&[], Verdict::CannotTell, Exit::Invalid);
     check(&[Holds, Fails], Verdict::Fail, Exit::NotMet);
     check(&[Holds, CannotTell], Verdict::CannotTell, Exit::Invalid);
     check(&[Invalid, Holds], Verdict::CannotTell, Exit::Invalid);

@@ -2,16 +2,18 @@
 
 use std::{
     collections::BTreeSet,
+    fs,
     path::Path,
     process::{Command, Stdio},
 };
 
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{
     command::{PROGRAM, Said, pipeline, said},
     gate::workplace,
-    micro::read,
+    micro::{copy, json, read},
 };
 
 /// Runs a script of the repository in `folder`, with the program under test and these variables.
@@ -93,4 +95,31 @@ fn the_example_passes_fails_and_cannot_tell() {
     pipeline(folder.path(), &gate).expect(1, &["FAILS"]);
     let gate = ["verify", &model, "--device", &busy, "--max-latency", "2ms"];
     pipeline(folder.path(), &gate).expect(6, &["INVALID", "other processes took"]);
+}
+
+/// Who changes what a receipt says of its measurement is noticed, and the measurement of another model or of a
+/// disturbed board is none.
+#[test]
+fn a_changed_measurement_is_noticed() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let digits = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/results/digits");
+    let check = |place: &str, value: Value, code, words: &str| {
+        copy(&digits, &folder.path().join("digits"), &["model.onnx", "receipt.json"]);
+        let path = folder.path().join("digits/receipt.json");
+        let mut receipt = json(&path);
+        let old = receipt.pointer_mut(place).unwrap_or_else(|| panic!("no {place} in the receipt"));
+        assert_ne!(*old, value);
+        *old = value;
+        fs::write(&path, receipt.to_string()).expect("a temporary folder can be written");
+        pipeline(folder.path(), &["verify", "digits"]).expect(code, &[words]);
+    };
+    check("/cost/figures/latency/value", 0.0001.into(), 1, "FAILS    latency of the samples");
+    check("/latency/figure/value", 0.0001.into(), 1, "FAILS    latency of the samples");
+    check("/latency/fingerprint", "948ce0fff322a449".into(), 1, "FAILS    latency of the samples");
+    check("/measurement/device", "another".into(), 1, "FAILS    latency of the samples");
+    check("/measurement/after/other_load", 0.2.into(), 6, "INVALID  measurement");
+    check("/measurement/after/throttled", 4.into(), 6, "the board throttled");
+    check("/measurement/reach", "emulated".into(), 6, "emulator");
+    check("/bounds/0/max", 1e-6.into(), 1, "FAILS    hard bound on latency");
+    check("/bounds/0/max", 0.00019.into(), 6, "UNCLEAR  hard bound on latency");
 }
