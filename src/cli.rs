@@ -1,9 +1,12 @@
 //! The command line.
 
+mod verify;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub use self::verify::VerifyArgs;
 use crate::{
     config::{BaselineChoice, ComputeChoice, Preset, StrategyName},
     exit,
@@ -29,7 +32,8 @@ pub enum Command {
     Export(ExportArgs),
     /// Measures a model on a device: that of a run, or any ONNX file.
     Measure(MeasureArgs),
-    /// Holds a finished run to its receipt: hashes, outputs, accuracy, budgets.
+    /// Holds models to their receipts, to budgets and to baselines: a gate for continuous integration.
+    #[command(after_help = verify::HELP)]
     Verify(VerifyArgs),
     /// Writes report.html anew.
     Report(StageArgs),
@@ -208,26 +212,6 @@ pub struct MeasureArgs {
     #[arg(long)]
     pub quick: bool,
     /// Prints the measurement as JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// What to verify.
-#[derive(Debug, Args)]
-pub struct VerifyArgs {
-    /// Run folder, or any folder with model.onnx and receipt.json
-    #[arg(long, value_name = "DIR")]
-    pub run: PathBuf,
-    /// The data set, if it is not where the receipt says
-    #[arg(long, value_name = "DIR|NAME")]
-    pub data: Option<String>,
-    /// Measure again: local, or recorded:FILE
-    #[arg(long, value_name = "DEVICE")]
-    pub device: Option<String>,
-    /// Use a measurement that is noisy, and say so beside it
-    #[arg(long)]
-    pub allow_noisy: bool,
-    /// Prints the result as JSON
     #[arg(long)]
     pub json: bool,
 }

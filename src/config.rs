@@ -427,6 +427,24 @@ pub fn read_table(path: &Path) -> Result<toml::Table> {
     text.parse::<toml::Table>().map_err(|error| usage(format!("{}: {error}", path.display())))
 }
 
+/// The bounds in a file of its own: those keys of a configuration that bound something, and no others.
+///
+/// # Errors
+/// The file cannot be read, has another key, or bounds nothing.
+pub fn read_budget(path: &Path) -> Result<Budget> {
+    let table = read_table(path)?;
+    let keys: Vec<&str> = Metric::ALL.into_iter().filter_map(MaxKey::max_key).chain(["min", "soft"]).collect();
+    let at = path.display();
+    if let Some(key) = table.keys().find(|key| !keys.contains(&key.as_str())) {
+        return Err(usage(format!("{at}: {key} bounds nothing; the keys of a budget are {}", keys.join(", "))));
+    }
+    if table.is_empty() {
+        return Err(usage(format!("{at} bounds nothing; write for instance max-latency = \"20ms\"")));
+    }
+    let budget = SearchConfig::complete(table, None).and_then(|config| config.budget());
+    budget.with_context(|| format!("in {at}"))
+}
+
 /// `METRIC=BOUND`.
 fn bound(flag: &str, text: &str) -> Result<(Metric, f64)> {
     let names = || Metric::ALL.map(Metric::name).join(", ");

@@ -19,7 +19,7 @@ pub enum Exit {
     Device = 3,
     /// A file or the disk.
     File = 5,
-    /// A measurement was taken that is no evidence.
+    /// A measurement was taken that is no evidence, or that does not decide.
     Invalid = 6,
     /// The model may not run.
     Rejected = 7,
@@ -37,7 +37,7 @@ Exit codes:
   2    usage or configuration
   3    device unavailable
   5    file or disk
-  6    measurement invalid
+  6    measurement invalid, or it cannot tell
   7    model rejected
   70   internal error
   130  interrupted; continue with --resume";

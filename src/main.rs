@@ -5,6 +5,7 @@ mod cli;
 mod commands;
 mod config;
 mod exit;
+mod gate;
 mod kit;
 mod on_device;
 mod receipt;

@@ -7,7 +7,7 @@ use search::{
     train::fit::Epoch,
 };
 use serde::{Deserialize, Serialize};
-use targets::{Bound, Cost, Judgement, measurement::Measurement};
+use targets::{Allow, Board, Bound, Conditions, Cost, Figure, Judgement, Protocol, Summary, measurement::Measurement};
 
 /// `architecture.json`: the outcome of the search stage.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -132,6 +132,10 @@ pub struct Receipt {
     pub parity: Parity,
     /// What a fixed input must give: for a check without data.
     pub probe: Probe,
+    /// What that measurement says of latency; absent where nothing was measured, and in receipts older
+    /// than this field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency: Option<MeasuredLatency>,
     /// The measurement on the device, with every sample; absent where nothing was measured.
     pub measurement: Option<Measurement>,
     /// What estimates rest on; absent where they rest on the target's own tables.
@@ -154,6 +158,62 @@ pub struct Calibrated {
     pub engine: String,
     /// SHA-256 of the file in the run folder.
     pub sha256: String,
+}
+
+/// A measured latency with what it holds for: all that a reader of the figure should see beside it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MeasuredLatency {
+    /// Percentile that is promised, 0 to 1.
+    pub percentile: f64,
+    /// Latency at that percentile with its block-bootstrap 95 % interval, in seconds.
+    pub figure: Figure,
+    /// What all samples say, in seconds.
+    pub distribution: Summary,
+    /// Median of each block, in seconds, in the order taken.
+    pub block_medians: Vec<f64>,
+    /// The board.
+    pub board: Board,
+    /// [`Board::fingerprint`]: measurements with the same may be compared.
+    pub fingerprint: String,
+    /// SHA-256 of the model file, in hexadecimal.
+    pub model_sha256: String,
+    /// Engine and its version.
+    pub engine: String,
+    /// Version of the agent.
+    pub agent: String,
+    /// SHA-256 of the agent's program, in hexadecimal; empty where it is not known.
+    pub agent_sha256: String,
+    /// How it was timed.
+    pub protocol: Protocol,
+    /// The machine just before.
+    pub before: Conditions,
+    /// The machine just after.
+    pub after: Conditions,
+    /// What must be said beside the figure: rules waived, conditions unknown, samples missing.
+    pub notes: Vec<String>,
+}
+
+impl MeasuredLatency {
+    /// What `measurement` says; `None` where nothing was timed, or on an emulator.
+    pub fn of(measurement: &Measurement, percentile: f64, allow: &Allow) -> Option<Self> {
+        let board = Board::of(measurement);
+        Some(Self {
+            percentile,
+            figure: measurement.figure(percentile)?,
+            distribution: measurement.summary()?,
+            block_medians: measurement.block_medians(),
+            fingerprint: board.fingerprint(),
+            board,
+            model_sha256: measurement.model_sha256.clone(),
+            engine: measurement.engine.clone(),
+            agent: measurement.agent.clone(),
+            agent_sha256: measurement.agent_sha256.clone(),
+            protocol: measurement.protocol.clone(),
+            before: measurement.before.clone(),
+            after: measurement.after.clone(),
+            notes: measurement.notes(allow).iter().map(ToString::to_string).collect(),
+        })
+    }
 }
 
 /// Whether a budget holds.

@@ -58,6 +58,8 @@ pub fn measure(path: &Path, protocol: &Protocol, subject: Subject) -> Result<Mea
     let before = probe.read();
     let blocks = timed_blocks(&mut model, &input, &mut reference, protocol, warmup.run_ns)?;
     let after = probe.read();
+    // A program may be replaced while it runs; what runs is under this name. Its hash is told, not needed.
+    let agent_sha256 = file_sha256(Path::new("/proc/self/exe")).unwrap_or_default();
     Ok(Measurement {
         target: subject.target.into(),
         device: subject.device.into(),
@@ -65,6 +67,7 @@ pub fn measure(path: &Path, protocol: &Protocol, subject: Subject) -> Result<Mea
         model_sha256,
         engine: ENGINE.into(),
         agent: AGENT.into(),
+        agent_sha256,
         protocol: protocol.clone(),
         warmup_runs: warmup.runs,
         warmup_settled: warmup.settled,

@@ -40,6 +40,7 @@ fn measurement(hash: &str, ns: u64, protocol: &Protocol) -> Measurement {
         model_sha256: hash.into(),
         engine: "tract 0.23.9".into(),
         agent: "0.1.0".into(),
+        agent_sha256: String::new(),
         protocol: protocol.clone(),
         warmup_runs: 60,
         warmup_settled: true,

@@ -16,8 +16,9 @@ use crate::{
     cli::MeasureArgs,
     config::SearchConfig,
     exit::{self, Exit},
+    gate::timing::Question,
     on_device::{self, Measured, What},
-    receipt::{Accuracy, Architecture, BaselineRow, DataCard, Judged, Outcome, Receipt, Training},
+    receipt::{Accuracy, Architecture, BaselineRow, DataCard, Judged, MeasuredLatency, Outcome, Receipt, Training},
     run_folder::{
         ARCHITECTURE, CONFIG, MEASUREMENTS, MODEL, RECEIPT, REPORT, RunFolder, STUDY, TRAINING, WEIGHTS, now,
     },
@@ -238,6 +239,7 @@ pub fn settle(
         files: hashes(folder)?,
         parity: exported.parity,
         probe: exported.probe,
+        latency: measurement.as_ref().and_then(|it| MeasuredLatency::of(it, target.percentile, &allow(config))),
         measurement,
         calibration,
         repeat: "pipeline search --config config.toml --run ANOTHER".to_owned(),
@@ -247,29 +249,26 @@ pub fn settle(
     Ok(receipt)
 }
 
-/// Times the shipped file in a fresh process; with up to three times the blocks where a bound on
-/// latency cannot be told from fewer.
+/// Times the shipped file, each round in a fresh process: as many rounds as its bounds need.
 fn measure_shipped(
     folder: &RunFolder,
     config: &SearchConfig,
     target: &Target,
     device: &mut dyn Device,
 ) -> Result<Measurement> {
-    let allow = Allow { noisy: config.allow_noisy, governor: config.allow_noisy };
-    let bounds = config.budget()?;
-    let mut protocol = Protocol::default();
-    let (blocks, samples) = (protocol.blocks, protocol.min_samples);
-    for times in 1..=3 {
-        protocol = Protocol { blocks: blocks * times, min_samples: samples * times, ..protocol };
-        let measurement = on_device::measure(device, &folder.file(MODEL), &protocol, allow, on_device::TRIES)?;
-        let figure = measurement.figure(target.percentile);
-        let judged = bounds.bounds.iter().filter(|it| it.metric == Metric::Latency).map(|it| it.judge(figure.as_ref()));
-        if times == 3 || judged.into_iter().all(|it| it != Judgement::CannotTell) {
-            return Ok(measurement);
-        }
-        say("the interval straddles the bound: measuring longer");
-    }
-    unreachable!("the third round returns")
+    let budget = config.budget()?;
+    let question = Question {
+        bounds: &budget.bounds,
+        percentile: target.percentile,
+        baseline: None,
+        n_models: 1,
+        allow: allow(config),
+    };
+    Ok(question.measure(device, &folder.file(MODEL))?)
+}
+
+fn allow(config: &SearchConfig) -> Allow {
+    Allow { noisy: config.allow_noisy, governor: config.allow_noisy }
 }
 
 /// A time that was taken once.

@@ -1,164 +1,294 @@
-//! `pipeline verify`: holds a shipped model to its receipt. Trusts nothing but the shipped files.
-
-use std::path::Path;
+//! `pipeline verify`: holds models to their receipts, to budgets and to baselines; for people and for gates.
 
 use anyhow::{Context, Result};
-use search::space::{SearchSpace, cell::CellSpace};
-use serde::Serialize;
-use targets::{Allow, CostModel, Figure, Judgement, Metric, Protocol, Target};
+use runtime::{
+    device::DeviceError,
+    validate::{Limits, ModelInfo, validate},
+};
+use targets::{Allow, Bound, Cost, Measurement, Metric, Source, Target, Verdict};
 
-use super::{export, measure, open_source};
 use crate::{
     cli::VerifyArgs,
+    config,
     exit::{self, Exit},
+    gate::{
+        Check, CheckResult, Findings, Model, baseline::Baseline, bounds, junit, markdown, percentile, promise,
+        subject::Subject, timing,
+    },
     on_device,
-    receipt::{Outcome, Receipt},
-    run_folder::{MODEL, RECEIPT, RunFolder, sha256},
+    receipt::{MeasuredLatency, Outcome, Receipt},
+    run_folder::MODEL,
     terminal,
 };
 
-/// One thing that was looked at.
-#[derive(Debug, Serialize)]
-struct Check {
-    /// What.
-    what: String,
-    /// How it went.
-    result: CheckResult,
-    /// The figures.
-    found: String,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-enum CheckResult {
-    Holds,
-    Fails,
-    /// Not looked at: something needed for it is not here.
-    Skipped,
-}
+use super::measure;
 
 /// The command.
 pub fn run(args: &VerifyArgs) -> Result<Exit> {
-    let folder = RunFolder { path: args.run.clone() };
-    let receipt: Receipt = folder.read_json(RECEIPT)?;
-    let model = folder.read(MODEL)?;
-    runtime::validate::validate(&model, &runtime::validate::Limits::default())?;
-    let mut checks = hashes(&folder, &receipt)?;
-    checks.push(outputs(&folder.file(MODEL), &receipt)?);
-    checks.push(accuracy(&folder.file(MODEL), &receipt, args.data.as_deref())?);
-    checks.extend(budget(&folder, &receipt, args, model.len())?);
-    let holds = checks.iter().all(|check| check.result != CheckResult::Fails);
+    let subjects = subjects(args)?;
+    let gate = Gate::read(args, &subjects)?;
+    let mut findings = Findings::default();
+    for (idx, subject) in subjects.iter().enumerate() {
+        findings.models.push(gate.check(subject, idx)?);
+    }
+    findings.correct();
+    write(args, &findings)?;
     if args.json {
-        terminal::print(&serde_json::json!({ "holds": holds, "checks": checks }).to_string());
+        terminal::print(&json(&findings).to_string());
     } else {
-        for Check { what, result, found } in &checks {
-            let word = match result {
-                CheckResult::Holds => "holds",
-                CheckResult::Fails => "FAILS",
-                CheckResult::Skipped => "skipped",
-            };
-            terminal::print(&format!("{word:<8} {what}: {found}"));
-        }
-        terminal::print(if holds { "the model keeps its promise" } else { "the model does NOT keep its promise" });
+        show(&findings);
     }
-    Ok(if holds { Exit::Ok } else { Exit::NotMet })
+    Ok(findings.exit())
 }
 
-fn check(what: impl Into<String>, holds: bool, found: impl Into<String>) -> Check {
-    let result = if holds { CheckResult::Holds } else { CheckResult::Fails };
-    Check { what: what.into(), result, found: found.into() }
-}
-
-/// Files that did not ship are passed over, all but the model.
-fn hashes(folder: &RunFolder, receipt: &Receipt) -> Result<Vec<Check>> {
-    let mut checks = Vec::new();
-    for (name, expected) in &receipt.files {
-        if name != MODEL && !folder.has(name) {
-            continue;
-        }
-        let found = sha256(&folder.read(name)?);
-        let short = &found[..16];
-        checks.push(check(format!("sha256 of {name}"), found == *expected, short));
+fn subjects(args: &VerifyArgs) -> Result<Vec<Subject>> {
+    if let Some(run) = &args.run {
+        return Ok(vec![Subject::of_run(run)?]);
     }
-    Ok(checks)
+    let found: Result<Vec<_>> = args.paths.iter().map(|path| Subject::at(path)).collect();
+    Ok(found?.into_iter().flatten().collect())
 }
 
-fn outputs(model: &Path, receipt: &Receipt) -> Result<Check> {
-    let input = runtime::protocol::probe_input(receipt.data.shape.iter().product());
-    let found = on_device::worker()?.check(model, &input).context("the runtime cannot run the model")?;
-    let (largest, allowed) = export::compare(&receipt.probe.logits, &found.values);
-    let holds = largest <= allowed;
-    Ok(check("outputs for the fixed input", holds, format!("largest difference {largest:.1e}")))
+/// What the models are held to beside their receipts.
+struct Gate<'a> {
+    args: &'a VerifyArgs,
+    bounds: Vec<Bound>,
+    baselines: Vec<Baseline>,
+    allow: Allow,
+    n_models: usize,
 }
 
-fn accuracy(model: &Path, receipt: &Receipt, data: Option<&str>) -> Result<Check> {
-    let what = "test accuracy by the runtime";
-    let name = data.unwrap_or(&receipt.data.name);
-    let [_, height, width] = receipt.data.shape;
-    // Only folders have a size to choose; the other formats refuse to be asked.
-    let source = match open_source(name, None) {
-        Ok(source) if source.shape == receipt.data.shape => Ok(source),
-        Ok(_) => open_source(name, Some([height, width])),
-        Err(error) => Err(error),
-    };
-    let source = match (source, data) {
-        (Ok(source), _) => source,
-        (Err(error), Some(_)) => return Err(error),
-        (Err(_), None) => {
-            let found = format!("{name} is not here; name it with --data");
-            return Ok(Check { what: what.to_owned(), result: CheckResult::Skipped, found });
+impl<'a> Gate<'a> {
+    fn read(args: &'a VerifyArgs, subjects: &[Subject]) -> Result<Self> {
+        let mut bounds = match &args.budget {
+            Some(path) => config::read_budget(path)?.bounds,
+            None => Vec::new(),
+        };
+        if let Some(text) = &args.max_latency {
+            let max =
+                Metric::Latency.parse(text).map_err(|error| exit::usage(format!("--max-latency {text}: {error}")))?;
+            // The flag wins over the file.
+            bounds.retain(|bound| bound.metric != Metric::Latency || bound.max.is_none());
+            bounds.push(Bound { metric: Metric::Latency, min: None, max: Some(max), hard: true });
         }
-    };
-    if source.classes != receipt.data.classes {
-        return Err(exit::usage(format!("--data {name}: other classes than the model was made for")));
-    }
-    let normalisation = data::Normalisation { mean: receipt.data.mean.clone(), std: receipt.data.std.clone() };
-    let found = export::runtime_score(model, &source.test()?, &normalisation)?;
-    let promised = receipt.accuracy.test_by_runtime;
-    Ok(check(what, found == promised, format!("{found}, promised {promised}")))
-}
-
-/// Costs counted again from the architecture and the file, and measured again where there is a device.
-fn budget(folder: &RunFolder, receipt: &Receipt, args: &VerifyArgs, model_bytes: usize) -> Result<Vec<Check>> {
-    let graph = CellSpace::default().build(&receipt.cell, &receipt.scale).map_err(search::Error::from)?;
-    let target = Target::find(&receipt.target)?;
-    let counted = CostModel::new(target.clone()).price(&graph);
-    let mut cost = receipt.cost.clone();
-    let mut checks = Vec::new();
-    for metric in [Metric::Params, Metric::Macs, Metric::Activations] {
-        if let (Some(found), Some(promised)) = (counted.get(metric), receipt.cost.get(metric)) {
-            let holds = found.value == promised.value;
-            checks.push(check(format!("{} of the architecture", metric.name()), holds, metric.format(found.value)));
-            cost.set(metric, found.clone());
+        let baselines = args.baseline.iter().map(|path| Baseline::read(path)).collect::<Result<Vec<_>>>()?;
+        let n_models = subjects.len();
+        if 1 < baselines.len() && baselines.len() != n_models {
+            return Err(exit::usage(format!(
+                "{} times --baseline for {n_models} models; give one for all, or one a model in the same order",
+                baselines.len()
+            )));
         }
-    }
-    cost.set(Metric::Flash, Figure::exact(model_bytes as f64));
-    if let Some(device) = &args.device {
-        let mut device = on_device::open(device, &target.name)?;
+        let is_bare = |subject: &&Subject| subject.receipt.is_none();
+        if let Some(subject) = subjects.iter().find(is_bare)
+            && bounds.is_empty()
+            && baselines.is_empty()
+        {
+            return Err(exit::usage(format!(
+                "nothing to hold {} to: give --max-latency, --budget or --baseline, or name its receipt",
+                subject.name
+            )));
+        }
         let allow = Allow { noisy: args.allow_noisy, governor: args.allow_noisy };
-        let measurement =
-            on_device::measure(device.as_mut(), &folder.file(MODEL), &Protocol::default(), allow, on_device::TRIES)?;
-        if let Some(figure) = measurement.figure(target.percentile) {
+        Ok(Self { args, bounds, baselines, allow, n_models })
+    }
+
+    fn check(&self, subject: &Subject, idx: usize) -> Result<Model> {
+        let path = &subject.model;
+        let bytes = match &subject.receipt {
+            Some((folder, _)) => folder.read(MODEL)?,
+            None => std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?,
+        };
+        let info = validate(&bytes, &Limits::default())?;
+        let receipt = subject.receipt.as_ref().map(|(_, receipt)| receipt.as_ref());
+        let (mut cost, mut checks) = self.counted(subject, &info)?;
+        let share = self.percentile(receipt)?;
+        let bounds = self.bounds_of(receipt);
+        let baseline = self.baseline(&info.sha256, idx).transpose();
+        let known = baseline.as_ref().and_then(|it| it.as_ref().ok());
+        let question = timing::Question {
+            bounds: &bounds,
+            percentile: share,
+            baseline: known.copied(),
+            n_models: self.n_models,
+            allow: self.allow,
+        };
+        let (measurement, said) = self.measurement(subject, &info, &question)?;
+        checks.extend(said);
+        self.settle_cost(&mut cost, measurement.as_ref(), receipt, share)?;
+        checks.extend(bounds.iter().map(|bound| bounds::check(bound, &cost, share)));
+        checks.extend(receipt.map(|receipt| outcome(receipt, &cost)));
+        checks.extend(baseline.map(|baseline| compared(baseline, measurement.as_ref())));
+        let latency = measurement.as_ref().and_then(|it| MeasuredLatency::of(it, share, &self.allow));
+        Ok(Model { name: subject.name.clone(), checks, latency })
+    }
+
+    /// What can be counted, and the checks of a receipt's other promises.
+    fn counted(&self, subject: &Subject, info: &ModelInfo) -> Result<(Cost, Vec<Check>)> {
+        let Some((folder, receipt)) = &subject.receipt else { return Ok((bounds::counted(info), Vec::new())) };
+        let mut checks = promise::checks(folder, receipt, self.args.data.as_deref())?;
+        let (cost, counts) = promise::recount(receipt, info.file_bytes as usize)?;
+        checks.extend(counts);
+        if let Some(measurement) = &receipt.measurement {
+            let promised = Target::find(&receipt.target)?.percentile;
+            checks.extend(promise::samples(receipt, measurement, promised));
+        }
+        Ok((cost, checks))
+    }
+
+    /// The measurement to judge by, where there is a valid one: taken now, or the receipt's. And what is to
+    /// be said of it.
+    fn measurement(
+        &self,
+        subject: &Subject,
+        info: &ModelInfo,
+        question: &timing::Question,
+    ) -> Result<(Option<Measurement>, Option<Check>)> {
+        let receipt = subject.receipt.as_ref().map(|(_, receipt)| receipt);
+        let found = match (&self.args.device, receipt) {
+            (Some(device), _) => {
+                let target = self.target(receipt.map(AsRef::as_ref))?;
+                let mut device = on_device::open(device, &target.name)?;
+                match question.measure(device.as_mut(), &subject.model) {
+                    Ok(measurement) => Some(measurement),
+                    Err(DeviceError::Invalid { device, why }) => {
+                        let check = Check::of("measurement", CheckResult::Invalid, format!("on {device}: {why}"));
+                        return Ok((None, Some(check)));
+                    }
+                    Err(
+                        error @ (DeviceError::Unavailable { .. } | DeviceError::Rejected(_) | DeviceError::Io { .. }),
+                    ) => return Err(error.into()),
+                }
+            }
+            (None, receipt) => receipt.and_then(|receipt| receipt.measurement.clone()),
+        };
+        let Some(measurement) = found else { return Ok((None, None)) };
+        let check = timing::evidence(&measurement, &info.sha256, &self.allow);
+        let is_evidence = check.result == CheckResult::Holds;
+        Ok((is_evidence.then_some(measurement), Some(check)))
+    }
+
+    /// Latency and memory as measured. Where there was a measurement and it is no evidence, they are
+    /// unknown; an estimate stands where nothing was measured, for the percentile that it is of.
+    fn settle_cost(
+        &self,
+        cost: &mut Cost,
+        measurement: Option<&Measurement>,
+        receipt: Option<&Receipt>,
+        share: f64,
+    ) -> Result<()> {
+        let is_other_percentile = share != self.target(receipt)?.percentile;
+        cost.figures.retain(|metric, figure| {
+            let is_estimate = !matches!(figure.source, Source::Measured { .. }) && self.args.device.is_none();
+            match metric {
+                Metric::Latency => is_estimate && !is_other_percentile,
+                Metric::Memory => is_estimate,
+                Metric::Params
+                | Metric::Macs
+                | Metric::Activations
+                | Metric::Flash
+                | Metric::Intensity
+                | Metric::TrainTime => true,
+            }
+        });
+        let Some(measurement) = measurement else { return Ok(()) };
+        if let Some(figure) = measurement.figure(share) {
             cost.set(Metric::Latency, figure);
         }
-        if let Some(memory) = search::pricing::memory(&measurement) {
+        if let Some(memory) = search::pricing::memory(measurement) {
             cost.set(Metric::Memory, memory);
         }
+        Ok(())
     }
-    for judged in measure::judge_again(receipt, &cost) {
-        let (bound, metric) = (judged.bound, judged.bound.metric);
-        let Some(figure) = cost.get(metric) else { continue };
-        let limit = bound.max.or(bound.min).map_or(String::new(), |limit| metric.format(limit));
-        let kind = if bound.hard { "hard" } else { "soft" };
-        let found = format!("{} against {limit}", figure.describe(metric));
-        let result = match judged.judgement {
-            Judgement::Met => CheckResult::Holds,
-            _ if !bound.hard => CheckResult::Skipped,
-            Judgement::Broken | Judgement::CannotTell | Judgement::Unknown => CheckResult::Fails,
-        };
-        checks.push(Check { what: format!("{kind} bound on {}", metric.name()), result, found });
+
+    fn percentile(&self, receipt: Option<&Receipt>) -> Result<f64> {
+        match self.args.percentile {
+            Some(share) => Ok(share),
+            None => Ok(self.target(receipt)?.percentile),
+        }
     }
-    let outcome = measure::outcome(&measure::judge_again(receipt, &cost));
-    checks.push(check("budget", outcome == Outcome::Within, format!("{outcome:?}")));
-    Ok(checks)
+
+    fn target(&self, receipt: Option<&Receipt>) -> Result<Target> {
+        let name = self.args.target.as_deref().or(receipt.map(|receipt| receipt.target.as_str()));
+        Ok(Target::find(name.unwrap_or("host"))?)
+    }
+
+    /// The receipt's bounds, and those of the gate that it does not have.
+    fn bounds_of(&self, receipt: Option<&Receipt>) -> Vec<Bound> {
+        let mut bounds: Vec<Bound> = receipt.into_iter().flat_map(|it| &it.bounds).map(|it| it.bound).collect();
+        for bound in &self.bounds {
+            if !bounds.contains(bound) {
+                bounds.push(*bound);
+            }
+        }
+        bounds
+    }
+
+    /// The baseline of the model with this hash, where one was asked for.
+    fn baseline(&self, model_sha256: &str, idx: usize) -> Result<Option<&Measurement>, String> {
+        let is_its_own = self.baselines.len() == self.n_models;
+        let Some(baseline) = self.baselines.get(if is_its_own { idx } else { 0 }) else { return Ok(None) };
+        baseline.of(model_sha256, is_its_own).map(Some)
+    }
+}
+
+/// The receipt's bounds together, as the receipt was judged.
+fn outcome(receipt: &Receipt, cost: &Cost) -> Check {
+    let outcome = measure::outcome(&measure::judge_again(receipt, cost));
+    let result = match outcome {
+        Outcome::Within => CheckResult::Holds,
+        Outcome::Over => CheckResult::Fails,
+        Outcome::CannotTell => CheckResult::CannotTell,
+    };
+    Check::of("budget", result, format!("{outcome:?}"))
+}
+
+fn compared(baseline: Result<&Measurement, String>, now: Option<&Measurement>) -> Check {
+    let what = "latency against the baseline";
+    match (baseline, now) {
+        (Ok(baseline), Some(now)) => timing::compare(baseline, now),
+        (Err(reason), _) => Check::of(what, CheckResult::Invalid, reason),
+        (Ok(_), None) => Check::of(what, CheckResult::CannotTell, "no valid measurement; --device takes one"),
+    }
+}
+
+/// The reports for other programs.
+fn write(args: &VerifyArgs, findings: &Findings) -> Result<()> {
+    for (path, text) in [(&args.junit, junit::xml(findings)), (&args.markdown, markdown::table(findings))] {
+        if let Some(path) = path {
+            search::study::write_whole(path, text.as_bytes())?;
+        }
+    }
+    Ok(())
+}
+
+fn json(findings: &Findings) -> serde_json::Value {
+    let verdict = findings.verdict();
+    let checks: Vec<&Check> = findings.models.iter().flat_map(|model| &model.checks).collect();
+    serde_json::json!({
+        "holds": verdict == Verdict::Pass, "verdict": verdict, "checks": checks, "models": findings.models,
+    })
+}
+
+fn show(findings: &Findings) {
+    for Model { name, checks, latency } in &findings.models {
+        if 1 < findings.models.len() {
+            terminal::print(&format!("{name}:"));
+        }
+        for Check { what, result, found, .. } in checks {
+            terminal::print(&format!("{:<8} {what}: {found}", result.word()));
+        }
+        if let Some(latency) = latency {
+            let p = percentile(latency.percentile);
+            terminal::print(&format!("         {p} under: {}", timing::conditions(latency)));
+        }
+    }
+    let is_one = findings.models.len() == 1;
+    terminal::print(match findings.verdict() {
+        Verdict::Pass if is_one => "the model keeps its promise",
+        Verdict::Pass => "the models keep their promises",
+        Verdict::Fail if is_one => "the model does NOT keep its promise",
+        Verdict::Fail => "the models do NOT all keep their promises",
+        Verdict::CannotTell => "CANNOT TELL: nothing is shown to fail, and not everything to hold",
+    });
 }

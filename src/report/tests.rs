@@ -113,6 +113,7 @@ impl Sample {
             files: BTreeMap::from([("model.onnx".to_owned(), "ab".repeat(32))]),
             parity: Parity { images: 10, max_difference: 2e-6 },
             probe: Probe { logits: vec![0.5, -0.5] },
+            latency: None,
             measurement: None,
             repeat: "pipeline search --config run/config.toml".to_owned(),
         };
@@ -141,6 +142,7 @@ impl Sample {
             model_sha256: "ab".repeat(32),
             engine: "tract".to_owned(),
             agent: "0.1.0".to_owned(),
+            agent_sha256: String::new(),
             protocol: Protocol::default(),
             warmup_runs: 60,
             warmup_settled: true,

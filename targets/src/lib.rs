@@ -23,6 +23,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod board;
 pub mod budget;
 pub mod calibration;
 pub mod cost_model;
@@ -35,6 +36,7 @@ pub mod meter;
 pub mod obstacles;
 pub mod quantity;
 pub mod roofline;
+pub mod rounds;
 pub mod stats;
 pub mod target;
 pub mod validity;
@@ -44,6 +46,7 @@ pub mod work;
 mod conformal;
 mod nnls;
 
+pub use board::{Board, Difference, differences};
 pub use budget::{Bound, Budget, Cost, Figure, Judgement, Metric, Source};
 pub use calibration::{Calibration, Check, Clock, Sample};
 pub use cost_model::{CostModel, FLASH_METADATA, FLASH_PER_OP};
@@ -54,6 +57,7 @@ pub use memory::{MemoryModel, Peak};
 pub use meter::{Meter, MeterError, MeterErrorKind};
 pub use quantity::{Dimension, QuantityError};
 pub use roofline::{FarBelow, Roofline};
+pub use rounds::in_rounds;
 pub use stats::Summary;
 pub use target::{Processor, Target, TargetError};
 pub use validity::{Allow, Note, Reason};

@@ -81,6 +81,9 @@ pub struct Measurement {
     pub engine: String,
     /// Version of the agent that measured.
     pub agent: String,
+    /// SHA-256 of the agent's program, in hexadecimal; empty where it could not be read.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub agent_sha256: String,
     /// How it was timed.
     pub protocol: Protocol,
     /// Runs before the first timed one.

@@ -43,8 +43,7 @@ impl Measurement {
         let mut deviations: Vec<f64> = sorted.iter().map(|seconds| (seconds - median).abs()).collect();
         deviations.sort_by(f64::total_cmp);
         let mad = quantile(&deviations, 0.5)?;
-        // Iglewicz and Hoaglin's modified z-score, 0.6745 (x - median) / MAD, against 3.5.
-        let n_outliers = deviations.iter().filter(|&&deviation| 0.6745 * deviation > 3.5 * mad).count();
+        let n_outliers = deviations.iter().filter(|&&deviation| is_outlier(deviation, mad)).count();
         Some(Summary {
             n: sorted.len(),
             min: sorted[0],
@@ -90,6 +89,12 @@ pub fn quantile(sorted: &[f64], p: f64) -> Option<f64> {
     let below = rank.floor() as usize;
     let above = (below + 1).min(last);
     Some(sorted[below] + (sorted[above] - sorted[below]) * (rank - below as f64))
+}
+
+/// Whether a distance from the median is an outlier's: Iglewicz and Hoaglin's modified z-score,
+/// `0.6745 distance / MAD`, against 3.5.
+pub(crate) fn is_outlier(distance: f64, mad: f64) -> bool {
+    3.5 * mad < 0.6745 * distance
 }
 
 /// Interquartile range of ascending values, in the same unit, over their median.

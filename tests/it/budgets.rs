@@ -30,9 +30,18 @@ fn a_measured_bound_that_holds_is_on_the_receipt() {
     assert!((latency["value"].as_f64().expect("a time") - 0.002).abs() < 0.0001, "{latency}");
     assert!(receipt["device"].as_str().is_some_and(|it| it.starts_with("recorded:")), "{}", receipt["device"]);
     assert_eq!(receipt["measurement"]["blocks"].as_array().map(Vec::is_empty), Some(false), "every sample is kept");
-    run(&folder, "verify --run run --device recorded:fast.jsonl").expect(0, &["keeps its promise"]);
+    // A recording that answers for any model is good for a search, and proves nothing of the one found.
+    run(&folder, "verify --run run").expect(6, &["INVALID", "of another file"]);
+    run(&folder, "verify --run run --device recorded:fast.jsonl").expect(6, &["INVALID", "of another file"]);
+    let record = |name: &str, ms| {
+        let measurement =
+            recording::of(&folder.path().join("run/model.onnx"), recording::calm(Duration::from_millis(ms)));
+        recording::write(&folder.path().join(name), &[measurement]);
+    };
+    record("its-own.jsonl", 2);
+    run(&folder, "verify --run run --device recorded:its-own.jsonl").expect(0, &["keeps its promise"]);
     // The same model on a slower day.
-    recording::write_for_any(&folder.path().join("slow.jsonl"), &recording::calm(Duration::from_millis(80)), 9);
+    record("slow.jsonl", 80);
     run(&folder, "verify --run run --device recorded:slow.jsonl").expect(1, &["FAILS", "latency"]);
     run(&folder, "measure --run run --device recorded:slow.jsonl").expect(1, &["OVER BUDGET"]);
 }

@@ -52,7 +52,8 @@ fn command(folder: &Path, args: &[&str]) -> Command {
     command
 }
 
-fn said(output: Output) -> Said {
+/// What a program came to.
+pub(crate) fn said(output: Output) -> Said {
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("the program speaks UTF-8");
     Said { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
 }

@@ -171,16 +171,22 @@ fn stages_work_from_files() {
         receipt["cost"]["figures"]["latency"]["source"]["measured"]["samples"].as_u64().map(|n| 0 < n),
         Some(true)
     );
+    check_latency(&receipt);
     fs::remove_file(path.join("report.html")).expect("measuring wrote it");
     run(&folder, "report --run run").expect(0, &["report.html"]);
     assert!(path.join("report.html").is_file());
-    run(&folder, "verify --run run").expect(0, &["keeps its promise"]);
+    // That recording answers for any model; what it says of this one is worth nothing.
+    run(&folder, "verify --run run").expect(6, &["of another file"]);
+    let own = recording::of(&path.join("model.onnx"), recording::calm(Duration::from_millis(3)));
+    recording::write(&folder.path().join("own.jsonl"), &[own]);
+    run(&folder, "measure --run run --device recorded:own.jsonl").expect(0, &["within budget"]);
+    run(&folder, "verify --run run").expect(0, &["keeps its promise", "latency of the samples"]);
     // A crash may cut off the last line of a file that is only appended to; the next one starts afresh.
     let torn = [read(&path.join("measurements.jsonl")), b"{\"what\":\"ship".to_vec()].concat();
     fs::write(path.join("measurements.jsonl"), torn).expect("measuring wrote it");
     run(&folder, "measure --run run --device recorded:board.jsonl").expect(0, &["within budget"]);
     run(&folder, "measure --run run --device recorded:board.jsonl").expect(0, &["within budget"]);
-    assert_eq!(lines(&path.join("measurements.jsonl")).len(), 3);
+    assert_eq!(lines(&path.join("measurements.jsonl")).len(), 4);
     // Trained weights of another architecture do not pass for this one's.
     let other = String::from_utf8(read(&path.join("architecture.json")))
         .expect("text")
@@ -188,6 +194,28 @@ fn stages_work_from_files() {
     fs::write(path.join("architecture.json"), other).expect("it was copied");
     fs::remove_file(path.join("model.onnx")).expect("export wrote it");
     run(&folder, "export --run run").expect(5, &["another architecture"]);
+}
+
+/// A measured latency stands with all that it holds for.
+fn check_latency(receipt: &Value) {
+    let latency = &receipt["latency"];
+    assert_eq!(latency["figure"], receipt["cost"]["figures"]["latency"]);
+    let blocks = receipt["measurement"]["blocks"].as_array().expect("every sample is kept");
+    assert_eq!(latency["block_medians"].as_array().map(Vec::len), Some(blocks.len()));
+    let distribution = &latency["distribution"];
+    let of = |name: &str| distribution[name].as_f64().unwrap_or_else(|| panic!("no {name} in {distribution}"));
+    assert!(of("min") <= of("p50") && of("p50") <= of("p90") && of("p90") <= of("p99"), "{distribution}");
+    assert!(0.0 < of("mean") && 0.0 < of("mad") && distribution["n_outliers"].is_u64(), "{distribution}");
+    assert_eq!(distribution["p90_ci"].as_array().map(Vec::len), Some(2));
+    for part in ["before", "after", "protocol", "engine", "agent", "model_sha256"] {
+        assert_eq!(latency[part], receipt["measurement"][part], "{part}");
+    }
+    let hexadecimal = |value: &Value, n| {
+        value.as_str().is_some_and(|it| it.len() == n && it.chars().all(|it| it.is_ascii_hexdigit()))
+    };
+    assert!(hexadecimal(&latency["fingerprint"], 16), "{latency}");
+    assert!(hexadecimal(&latency["agent_sha256"], 64), "{latency}");
+    assert_eq!(latency["board"]["name"], "bench");
 }
 
 #[test]

@@ -38,6 +38,12 @@ pub(crate) fn noisy(latency: Duration) -> Measurement {
     measurement
 }
 
+/// This measurement, as if it had been taken of the model at `path`.
+pub(crate) fn of(path: &Path, measurement: Measurement) -> Measurement {
+    let model_sha256 = runtime::protocol::file_sha256(path).expect("the model was written");
+    Measurement { model_sha256, ..measurement }
+}
+
 /// Writes a recording that answers for its models alone.
 pub(crate) fn write(path: &Path, measurements: &[Measurement]) {
     let lines: Vec<String> = measurements.iter().map(line).collect();

@@ -1,5 +1,6 @@
 //! Tests of the crate at its edge: one module a question.
 
+mod board;
 mod budget;
 mod calibration;
 mod fitted;
@@ -8,6 +9,7 @@ mod networks;
 mod obstacles;
 mod published;
 mod quantity;
+mod rounds;
 mod simulated;
 mod stats;
 mod target;

@@ -27,23 +27,72 @@ impl Random {
     }
 }
 
-/// Relative noise of a machine; standard deviations of logarithms.
+/// Relative noise of a machine, in five layers that are drawn independently; deviations are standard
+/// deviations of logarithms.
+///
+/// A process is slower or faster as a whole (`run`: memory layout, kernel choice). Its blocks differ, each
+/// on its own (`block`) and slowly together (`drift`: a stationary autoregressive walk that keeps 0.8 of
+/// its distance from block to block, as temperature does); some are struck by other work for their whole
+/// length (`odd_blocks`: 1.05 to 1.3 times as long). Inside a block, runs scatter (`sample`) with a memory
+/// (`memory`: an autoregressive walk), carry an excess that is lognormal and so has a heavy tail
+/// (`excess`), and are interrupted now and then (`interrupts`).
 #[derive(Clone, Copy)]
 pub(crate) struct Noise {
-    /// Between processes: memory layout, kernel choice.
+    /// Between processes.
     pub(crate) run: f64,
-    /// Between blocks: temperature, other work.
+    /// Between blocks.
     pub(crate) block: f64,
+    /// Of the slow walk over blocks.
+    pub(crate) drift: f64,
+    /// Share of blocks that other work makes 1.05 to 1.3 times as long.
+    pub(crate) odd_blocks: f64,
     /// Between inferences.
     pub(crate) sample: f64,
+    /// Correlation of an inference with the one before it, 0 to 1.
+    pub(crate) memory: f64,
+    /// Median of the lognormal excess of an inference; its logarithm deviates by 1, so one excess in a
+    /// hundred is ten times the median.
+    pub(crate) excess: f64,
     /// Share of inferences that an interrupt makes 1.2 to 2 times as long.
     pub(crate) interrupts: f64,
 }
 
 /// A pinned board with a fixed clock.
-pub(crate) const QUIET: Noise = Noise { run: 0.004, block: 0.008, sample: 0.015, interrupts: 0.02 };
+pub(crate) const QUIET: Noise = Noise {
+    run: 0.004,
+    block: 0.008,
+    drift: 0.0,
+    odd_blocks: 0.0,
+    sample: 0.015,
+    memory: 0.0,
+    excess: 0.0,
+    interrupts: 0.02,
+};
 
-/// What a board whose median is `seconds` gives.
+/// Boards that are worse than [`QUIET`], each in one way and the last in all, and still valid.
+pub(crate) const NOISES: [(&str, Noise); 7] = [
+    ("quiet", QUIET),
+    ("rough", Noise { run: 0.005, block: 0.015, sample: 0.03, interrupts: 0.05, ..QUIET }),
+    ("heavy tails", Noise { excess: 0.02, ..QUIET }),
+    ("drifting", Noise { drift: 0.008, ..QUIET }),
+    ("odd blocks", Noise { odd_blocks: 0.1, ..QUIET }),
+    ("with a memory", Noise { sample: 0.03, memory: 0.9, ..QUIET }),
+    (
+        "all at once",
+        Noise {
+            run: 0.005,
+            block: 0.01,
+            drift: 0.006,
+            odd_blocks: 0.1,
+            sample: 0.02,
+            memory: 0.8,
+            excess: 0.02,
+            interrupts: 0.02,
+        },
+    ),
+];
+
+/// What a board whose median is `seconds` gives in one process.
 pub(crate) fn measure(
     random: &mut Random,
     seconds: f64,
@@ -52,25 +101,65 @@ pub(crate) fn measure(
     noise: Noise,
 ) -> Measurement {
     let run = random.normal(noise.run);
+    let mut drift = random.normal(noise.drift);
     let blocks = (0..n_blocks).map(|_| {
-        let block = run + random.normal(noise.block);
-        let mut sample = || {
-            let interrupted = random.uniform() < noise.interrupts;
-            let longer = if interrupted { 1.2 + 0.8 * random.uniform() } else { 1.0 };
-            (seconds * 1e9 * longer * (block + random.normal(noise.sample)).exp()) as u64
-        };
-        Block {
-            wall_ns: (0..per_block).map(|_| sample()).collect(),
-            calibration_ns: vec![1_000_000; 5],
-            ..Block::default()
-        }
+        drift = walk(random, drift, 0.8, noise.drift);
+        let odd = random.uniform() < noise.odd_blocks;
+        let struck = if odd { 1.05 + 0.25 * random.uniform() } else { 1.0 };
+        let level = seconds * 1e9 * struck * (run + drift + random.normal(noise.block)).exp();
+        Block { wall_ns: inferences(random, level, per_block, noise), ..steady() }
     });
     Measurement { blocks: blocks.collect(), ..blank() }
 }
 
+/// The same where the clock falls to 0.6 of itself from one of the blocks on, the first excepted, and no
+/// bit tells of it: the calibration kernel alone does.
+pub(crate) fn measure_throttled(
+    random: &mut Random,
+    seconds: f64,
+    n_blocks: usize,
+    per_block: usize,
+    noise: Noise,
+) -> Measurement {
+    let mut measurement = measure(random, seconds, n_blocks, per_block, noise);
+    for conditions in [&mut measurement.before, &mut measurement.after] {
+        (conditions.throttled, conditions.frequency_khz) = (None, None);
+    }
+    let first = 1 + random.below(n_blocks - 1);
+    for block in &mut measurement.blocks[first..] {
+        for ns in block.wall_ns.iter_mut().chain(&mut block.calibration_ns) {
+            *ns = (*ns as f64 / 0.6) as u64;
+        }
+    }
+    measurement
+}
+
+/// The runs of one block, in nanoseconds.
+fn inferences(random: &mut Random, level: f64, n: usize, noise: Noise) -> Vec<u64> {
+    let mut scatter = random.normal(noise.sample);
+    let mut one = || {
+        scatter = walk(random, scatter, noise.memory, noise.sample);
+        let interrupted = random.uniform() < noise.interrupts;
+        let longer = if interrupted { 1.2 + 0.8 * random.uniform() } else { 1.0 };
+        let excess = noise.excess * random.normal(1.0).exp();
+        (level * longer * scatter.exp() * (1.0 + excess)) as u64
+    };
+    (0..n).map(|_| one()).collect()
+}
+
+/// The next value of a stationary autoregressive walk.
+fn walk(random: &mut Random, last: f64, memory: f64, deviation: f64) -> f64 {
+    memory * last + random.normal(deviation * (1.0 - memory * memory).sqrt())
+}
+
+/// A block of which nothing but the calibration kernel was timed.
+fn steady() -> Block {
+    Block { calibration_ns: vec![1_000_000; 5], ..Block::default() }
+}
+
 /// These samples, block by block, taken on a quiet board.
 pub(crate) fn samples(blocks: &[&[u64]]) -> Measurement {
-    let block = |ns: &&[u64]| Block { wall_ns: ns.to_vec(), calibration_ns: vec![1_000_000; 5], ..Block::default() };
+    let block = |ns: &&[u64]| Block { wall_ns: ns.to_vec(), ..steady() };
     Measurement { blocks: blocks.iter().map(block).collect(), ..blank() }
 }
 
@@ -89,6 +178,7 @@ fn blank() -> Measurement {
         model_sha256: String::new(),
         engine: "tract 0.23.9".into(),
         agent: "0.1.0".into(),
+        agent_sha256: String::new(),
         protocol: Protocol { blocks: 1, min_samples: 1, ..Protocol::default() },
         warmup_runs: 60,
         warmup_settled: true,

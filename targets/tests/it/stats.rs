@@ -2,7 +2,7 @@
 
 use targets::{Metric, Reach, Source, stats::spearman};
 
-use crate::simulated::{Noise, Random, measure, samples};
+use crate::simulated::{Noise, QUIET, Random, measure, samples};
 
 fn close(found: f64, expected: f64) {
     assert!((found - expected).abs() < 1e-12, "{found} is not {expected}");
@@ -46,7 +46,7 @@ fn outliers_are_counted_by_the_modified_z_score() {
 
 #[test]
 fn an_interval_holds_its_value_and_repeats() {
-    let measurement = measure(&mut Random(1), 0.012, 10, 103, crate::simulated::QUIET);
+    let measurement = measure(&mut Random(1), 0.012, 10, 103, QUIET);
     let figure = measurement.figure(0.9).expect("there are samples");
     let summary = measurement.summary().expect("there are samples");
     assert_eq!((figure.value, figure.low, figure.high), (summary.p90, summary.p90_ci.0, summary.p90_ci.1));
@@ -71,7 +71,7 @@ fn an_emulators_time_is_no_latency() {
 /// How often the 95 % interval holds the truth, when blocks differ more than their samples.
 #[test]
 fn intervals_cover_the_truth() {
-    let noise = Noise { run: 0.0, block: 0.02, sample: 0.01, interrupts: 0.0 };
+    let noise = Noise { run: 0.0, block: 0.02, sample: 0.01, interrupts: 0.0, ..QUIET };
     for (n_blocks, least) in [(5, 0.90), (10, 0.92), (30, 0.92)] {
         let (mut covered, mut random) = (0, Random(n_blocks as u64));
         for _ in 0..200 {

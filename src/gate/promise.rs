@@ -1,0 +1,101 @@
+//! What a receipt promises beside its bounds: the files, their outputs, their accuracy, their counts.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use search::space::{SearchSpace, cell::CellSpace};
+use targets::{Board, Cost, CostModel, Figure, Measurement, Metric, Target};
+
+use super::{Check, CheckResult};
+use crate::{
+    commands::{export, open_source},
+    exit, on_device,
+    receipt::{MeasuredLatency, Receipt},
+    run_folder::{MODEL, RunFolder, sha256},
+};
+
+/// Checks of everything but the bounds; nothing is trusted but the shipped files.
+pub fn checks(folder: &RunFolder, receipt: &Receipt, data: Option<&str>) -> Result<Vec<Check>> {
+    let mut checks = hashes(folder, receipt)?;
+    checks.push(outputs(&folder.file(MODEL), receipt)?);
+    checks.push(accuracy(&folder.file(MODEL), receipt, data)?);
+    Ok(checks)
+}
+
+/// Costs counted again from the architecture and the file, over those of the receipt, and a check of each.
+pub fn recount(receipt: &Receipt, model_bytes: usize) -> Result<(Cost, Vec<Check>)> {
+    let graph = CellSpace::default().build(&receipt.cell, &receipt.scale).map_err(search::Error::from)?;
+    let counted = CostModel::new(Target::find(&receipt.target)?).price(&graph);
+    let mut cost = receipt.cost.clone();
+    let mut checks = Vec::new();
+    for metric in [Metric::Params, Metric::Macs, Metric::Activations] {
+        if let (Some(found), Some(promised)) = (counted.get(metric), receipt.cost.get(metric)) {
+            let what = format!("{} of the architecture", metric.name());
+            checks.push(Check::new(what, found.value == promised.value, metric.format(found.value)));
+            cost.set(metric, found.clone());
+        }
+    }
+    cost.set(Metric::Flash, Figure::exact(model_bytes as f64));
+    Ok((cost, checks))
+}
+
+/// Whether the promised latency is what the receipt's own samples say, of this model on this board.
+pub fn samples(receipt: &Receipt, measurement: &Measurement, percentile: f64) -> Option<Check> {
+    let promised = receipt.cost.get(Metric::Latency)?;
+    let found = measurement.figure(percentile)?;
+    // Intervals are not compared: they are resampled, and their last digit may be another processor's.
+    let is_told_so = |told: &MeasuredLatency| {
+        told.figure.value == found.value
+            && told.fingerprint == Board::of(measurement).fingerprint()
+            && told.model_sha256 == measurement.model_sha256
+    };
+    let holds = found.value == promised.value && receipt.latency.as_ref().is_none_or(is_told_so);
+    Some(Check::new("latency of the samples", holds, Metric::Latency.format(found.value)))
+}
+
+/// Files that did not ship are passed over, all but the model.
+fn hashes(folder: &RunFolder, receipt: &Receipt) -> Result<Vec<Check>> {
+    let mut checks = Vec::new();
+    for (name, expected) in &receipt.files {
+        if name != MODEL && !folder.has(name) {
+            continue;
+        }
+        let found = sha256(&folder.read(name)?);
+        checks.push(Check::new(format!("sha256 of {name}"), found == *expected, &found[..16]));
+    }
+    Ok(checks)
+}
+
+fn outputs(model: &Path, receipt: &Receipt) -> Result<Check> {
+    let input = runtime::protocol::probe_input(receipt.data.shape.iter().product());
+    let found = on_device::worker()?.check(model, &input).context("the runtime cannot run the model")?;
+    let (largest, allowed) = export::compare(&receipt.probe.logits, &found.values);
+    let holds = largest <= allowed;
+    Ok(Check::new("outputs for the fixed input", holds, format!("largest difference {largest:.1e}")))
+}
+
+fn accuracy(model: &Path, receipt: &Receipt, data: Option<&str>) -> Result<Check> {
+    let what = "test accuracy by the runtime";
+    let name = data.unwrap_or(&receipt.data.name);
+    let [_, height, width] = receipt.data.shape;
+    // Only folders have a size to choose; the other formats refuse to be asked.
+    let source = match open_source(name, None) {
+        Ok(source) if source.shape == receipt.data.shape => Ok(source),
+        Ok(_) => open_source(name, Some([height, width])),
+        Err(error) => Err(error),
+    };
+    let source = match (source, data) {
+        (Ok(source), _) => source,
+        (Err(error), Some(_)) => return Err(error),
+        (Err(_), None) => {
+            return Ok(Check::of(what, CheckResult::Skipped, format!("{name} is not here; name it with --data")));
+        }
+    };
+    if source.classes != receipt.data.classes {
+        return Err(exit::usage(format!("--data {name}: other classes than the model was made for")));
+    }
+    let normalisation = ::data::Normalisation { mean: receipt.data.mean.clone(), std: receipt.data.std.clone() };
+    let found = export::runtime_score(model, &source.test()?, &normalisation)?;
+    let promised = receipt.accuracy.test_by_runtime;
+    Ok(Check::new(what, found == promised, format!("{found}, promised {promised}")))
+}
