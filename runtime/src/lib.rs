@@ -23,6 +23,8 @@ pub mod protocol;
 
 pub mod conditions;
 
+pub mod facts;
+
 pub mod reference;
 
 pub mod worker;
