@@ -3,8 +3,10 @@
 mod cli;
 mod commands;
 mod config;
+mod devices;
 mod exit;
 mod on_device;
+mod patience;
 mod receipt;
 mod report;
 mod run_folder;
@@ -52,6 +54,7 @@ fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::Inspect(args) => commands::inspect::run(&args),
         Command::Targets(args) => commands::targets::run(&args),
         Command::Data(args) => commands::data::run(&args),
+        Command::Device(args) => commands::device::run(&args),
         Command::Doctor(args) => commands::doctor::run(&args),
         Command::Agent { .. } => unreachable!("answered above"),
     };

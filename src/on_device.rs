@@ -7,7 +7,7 @@ use anyhow::Result;
 use export::Metadata;
 use graph::Graph;
 use runtime::{
-    device::{Device, DeviceError, Local, Recorded},
+    device::{Device, DeviceError},
     worker::Worker,
 };
 use serde::{Deserialize, Serialize};
@@ -17,15 +17,6 @@ use crate::{
     exit,
     run_folder::{MEASUREMENTS, RunFolder},
 };
-
-/// Opens the device that `--device` names.
-pub fn open(name: &str, target: &str) -> Result<Box<dyn Device>> {
-    match name.split_once(':') {
-        None if name == "local" => Ok(Box::new(Local::new(worker()?, target))),
-        Some(("recorded", path)) => Ok(Box::new(Recorded::open(path.as_ref())?)),
-        _ => Err(exit::usage(format!("--device {name}: write local, or recorded:FILE"))),
-    }
-}
 
 /// Starts this program again as the agent.
 pub fn worker() -> Result<Worker> {
@@ -147,12 +138,13 @@ pub fn measure(
 
 fn meter(device: &str, error: DeviceError) -> MeterError {
     let kind = match &error {
+        DeviceError::Lost { .. } => MeterErrorKind::Lost,
         DeviceError::Unavailable { .. } | DeviceError::Io { .. } => MeterErrorKind::Unavailable,
         DeviceError::Invalid { .. } => MeterErrorKind::Invalid,
         DeviceError::Rejected(_) => MeterErrorKind::Rejected,
     };
     let reason = match error {
-        DeviceError::Unavailable { why, .. } | DeviceError::Invalid { why, .. } => why,
+        DeviceError::Lost { why, .. } | DeviceError::Unavailable { why, .. } | DeviceError::Invalid { why, .. } => why,
         DeviceError::Rejected(rejected) => rejected.to_string(),
         error @ DeviceError::Io { .. } => error.to_string(),
     };

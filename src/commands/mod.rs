@@ -1,6 +1,7 @@
 //! The subcommands, one file each: functions from the files of a run to its next files.
 
 pub mod data;
+pub mod device;
 pub mod doctor;
 mod dry_run;
 pub mod export;

@@ -10,6 +10,7 @@ use targets::{Allow, CostModel, Figure, Judgement, Metric, Protocol, Target};
 use super::{export, measure, open_source};
 use crate::{
     cli::VerifyArgs,
+    devices,
     exit::{self, Exit},
     on_device,
     receipt::{Outcome, Receipt},
@@ -134,7 +135,7 @@ fn budget(folder: &RunFolder, receipt: &Receipt, args: &VerifyArgs, model_bytes:
     }
     cost.set(Metric::Flash, Figure::exact(model_bytes as f64));
     if let Some(device) = &args.device {
-        let mut device = on_device::open(device, &target.name)?;
+        let mut device = devices::open(device, &target, args.agent.as_deref())?;
         let allow = Allow { noisy: args.allow_noisy, governor: args.allow_noisy };
         let measurement =
             on_device::measure(device.as_mut(), &folder.file(MODEL), &Protocol::default(), allow, on_device::TRIES)?;

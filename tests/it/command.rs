@@ -27,6 +27,11 @@ pub(crate) fn pipeline_on_one_thread(folder: &Path, args: &[&str]) -> Said {
     said(command(folder, args).env("RAYON_NUM_THREADS", "1").output().expect("the program starts"))
 }
 
+/// As [`pipeline`], with these variables.
+pub(crate) fn pipeline_with(folder: &Path, args: &[&str], variables: &[(&str, &str)]) -> Said {
+    said(command(folder, args).envs(variables.iter().copied()).output().expect("the program starts"))
+}
+
 /// Starts the program and leaves it alone.
 pub(crate) fn start(folder: &Path, args: &[&str]) -> Child {
     let mut command = command(folder, args);
