@@ -47,6 +47,9 @@ pub enum Command {
     Agent(AgentArgs),
     /// Measures a few networks on a board, so that estimates rest on that board.
     Calibrate(CalibrateArgs),
+    /// Names boards that are reached over ssh or adb, and checks and cleans them.
+    #[command(after_help = DEVICE_HELP)]
+    Device(DeviceArgs),
     /// Tells what this machine can do for a search, and what stands in the way of measuring.
     Doctor(DoctorArgs),
     /// Loads and runs models in a process of its own; started by the other commands.
@@ -58,11 +61,23 @@ pub enum Command {
     },
 }
 
+const DEVICE_HELP: &str = "\
+Examples:
+  pipeline device add pi ssh://pi@raspberrypi.local --target rpi4
+  pipeline device check pi                      # reaches it, takes the agent there, prints facts
+  pipeline search --target rpi4 --device pi --max-latency 20ms
+  pipeline device clean pi                      # removes all that was ever written to it
+
+A board is reached with your own ssh (keys, ~/.ssh/config, jump hosts) or adb. No password is ever
+asked for: give the board your key with ssh-copy-id. On the board everything lies in one folder. The
+agent is a program of the board's own kind: `pipeline agent build` makes it.";
+
 const SEARCH_HELP: &str = "\
 Examples:
   pipeline search --target rpi4 --preset demo
   pipeline search --target rpi4 --data photos/ --max-latency 20ms --max-params 500k
   pipeline search --target host --device local --max-latency 2ms --deadline 30min
+  pipeline search --target rpi4 --device pi --max-latency 20ms      # see pipeline device --help
 
 A hard bound (--max-*, --min) is never broken by what is returned; a soft one (--soft) only
 shapes the search. Quantities carry units: 20ms, 64MiB, 2M, 30min.
@@ -127,12 +142,19 @@ pub struct SearchArgs {
     /// Where to train [default: auto]
     #[arg(long, value_enum)]
     pub compute: Option<ComputeChoice>,
-    /// Where to measure: local, or recorded:FILE; without it nothing is measured
+    /// Where to measure: local, a name from `pipeline device list`, ssh://USER@HOST, adb://SERIAL,
+    /// or recorded:FILE; without it nothing is measured
     #[arg(long, value_name = "DEVICE")]
     pub device: Option<String>,
     /// What estimates rest on: a file of `pipeline calibrate`, or none [default: the one kept for the target]
     #[arg(long, value_name = "FILE|none")]
     pub calibration: Option<String>,
+    /// Agent for a board over ssh or adb [default: that of `pipeline agent build`]
+    #[arg(long, value_name = "FILE")]
+    pub agent: Option<PathBuf>,
+    /// How long to wait for a board that went away in the middle [default: 10min]
+    #[arg(long, value_name = "TIME", hide = true)]
+    pub device_wait: Option<String>,
     /// Use measurements that are noisy, and say so beside them
     #[arg(long)]
     pub allow_noisy: bool,
@@ -190,12 +212,16 @@ pub struct MeasureArgs {
     /// Run folder
     #[arg(long, value_name = "DIR")]
     pub run: Option<PathBuf>,
-    /// Kind of board [default: host, or that of the run]
+    /// Kind of board [default: that of the device or of the run, else host]
     #[arg(long, value_name = "NAME|FILE")]
     pub target: Option<String>,
-    /// local, recorded:FILE, emulated (runs, but has no time), or counted (instructions, no board)
+    /// local, a name from `pipeline device list`, ssh://USER@HOST, adb://SERIAL, recorded:FILE,
+    /// emulated (runs, but has no time), or counted (instructions, no board)
     #[arg(long, value_name = "DEVICE", default_value = "local")]
     pub device: String,
+    /// Agent for a board over ssh or adb [default: that of `pipeline agent build`]
+    #[arg(long, value_name = "FILE")]
+    pub agent: Option<PathBuf>,
     /// Fails unless the latency is for certain within this, such as 20ms
     #[arg(long, value_name = "TIME")]
     pub max_latency: Option<String>,
@@ -278,6 +304,66 @@ pub enum DataCommand {
     },
 }
 
+/// Which boards.
+#[derive(Debug, Args)]
+pub struct DeviceArgs {
+    #[command(subcommand)]
+    pub command: DeviceCommand,
+    /// Prints the result as JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// What to do with boards.
+#[derive(Debug, Subcommand)]
+pub enum DeviceCommand {
+    /// Gives a board a name, in devices.toml; does not reach it yet.
+    Add {
+        /// Name for --device
+        name: String,
+        /// ssh://USER@HOST[:PORT] or adb://SERIAL
+        address: String,
+        /// Kind of board: a name from `pipeline targets`, or a target file
+        #[arg(long, value_name = "NAME|FILE")]
+        target: String,
+        /// Folder on the board for everything that is written there [default: ~/.cache/pipeline-agent]
+        #[arg(long, value_name = "DIR")]
+        folder: Option<String>,
+        /// Agent for this board [default: that of `pipeline agent build`]
+        #[arg(long, value_name = "FILE")]
+        agent: Option<PathBuf>,
+        /// Lets the agent run as root there, which it otherwise refuses
+        #[arg(long)]
+        allow_root: bool,
+    },
+    /// Lists the boards that have a name.
+    List,
+    /// Reaches a board, takes the agent there, and prints what it tells of the board.
+    Check {
+        /// Name from `pipeline device list`, or an address
+        #[arg(value_name = "NAME|ADDRESS")]
+        name: String,
+        /// Kind of board, for an address
+        #[arg(long, value_name = "NAME|FILE")]
+        target: Option<String>,
+        /// Agent to take there [default: that of devices.toml, or of `pipeline agent build`]
+        #[arg(long, value_name = "FILE")]
+        agent: Option<PathBuf>,
+    },
+    /// Removes everything that was ever written to a board.
+    Clean {
+        /// Name from `pipeline device list`, or an address
+        #[arg(value_name = "NAME|ADDRESS")]
+        name: String,
+        /// Kind of board, for an address
+        #[arg(long, value_name = "NAME|FILE")]
+        target: Option<String>,
+        /// See `device check`
+        #[arg(long, value_name = "FILE")]
+        agent: Option<PathBuf>,
+    },
+}
+
 /// What to do with agents.
 #[derive(Debug, Args)]
 pub struct AgentArgs {
@@ -330,9 +416,13 @@ pub struct CalibrateArgs {
     /// Kind of board: a name from `pipeline targets`, or a target file
     #[arg(long, value_name = "NAME|FILE")]
     pub target: String,
-    /// Where to measure: local, or recorded:FILE
+    /// Where to measure: local, a name from `pipeline device list`, ssh://USER@HOST, adb://SERIAL, or
+    /// recorded:FILE
     #[arg(long, value_name = "DEVICE", default_value = "local")]
     pub device: String,
+    /// Agent for a board over ssh or adb [default: that of `pipeline agent build`]
+    #[arg(long, value_name = "FILE")]
+    pub agent: Option<PathBuf>,
     /// Where to write it [default: where `search` looks for it]
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
@@ -387,6 +477,7 @@ impl SearchArgs {
             ("max-train-time", &self.max_train_time),
             ("device", &self.device),
             ("calibration", &self.calibration),
+            ("device-wait", &self.device_wait),
             ("deadline", &self.deadline),
         ];
         for (key, text) in texts {
@@ -408,6 +499,9 @@ impl SearchArgs {
         if let Some(seed) = self.seed {
             // TOML's integers are signed; a larger seed is told as an error of its key.
             table.insert("seed".to_owned(), (seed as i64).into());
+        }
+        if let Some(agent) = &self.agent {
+            table.insert("agent".to_owned(), agent.display().to_string().into());
         }
         if self.allow_noisy {
             table.insert("allow-noisy".to_owned(), true.into());

@@ -18,7 +18,7 @@ use search::{
 use serde::{Deserialize, Serialize};
 use targets::{Bound, Budget, Metric, Target};
 
-use crate::exit::usage;
+use crate::{exit::usage, patience};
 
 /// A complete configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,12 +41,18 @@ pub struct SearchConfig {
     pub preset: Preset,
     /// Where to train.
     pub compute: ComputeChoice,
-    /// `local`, `recorded:FILE`, or absent: nothing is measured.
+    /// A name of devices.toml, an address, `local`, `recorded:FILE`, or absent: nothing is measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device: Option<String>,
     /// A file of `pipeline calibrate`, `none`, or absent: the one kept for the target, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub calibration: Option<String>,
+    /// File of the agent that is taken to a board.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent: Option<std::path::PathBuf>,
+    /// How long a board is waited for that went away in the middle of a search.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device_wait: Option<String>,
     /// Uses measurements that noise makes invalid, and says so beside them.
     pub allow_noisy: bool,
     /// Active time after which the search answers with what it has.
@@ -197,6 +203,8 @@ impl Preset {
             compute: ComputeChoice::Auto,
             device: None,
             calibration: None,
+            agent: None,
+            device_wait: None,
             allow_noisy: false,
             deadline: None,
             baseline: BaselineChoice::Trained,
@@ -292,6 +300,7 @@ impl SearchConfig {
     fn check(&self) -> Result<()> {
         self.budget()?;
         self.deadline()?;
+        self.device_wait()?;
         self.image_size()?;
         let positive = [
             ("proxy.layers", self.proxy.layers),
@@ -345,12 +354,12 @@ impl SearchConfig {
 
     /// The deadline, if there is one.
     pub fn deadline(&self) -> Result<Option<Duration>> {
-        let parse = |text: &String| {
-            let seconds =
-                Metric::TrainTime.parse(text).map_err(|error| usage(format!("--deadline {text}: {error}")))?;
-            Ok(Duration::from_secs_f64(seconds))
-        };
-        self.deadline.as_ref().map(parse).transpose()
+        self.deadline.as_ref().map(|text| time("deadline", text)).transpose()
+    }
+
+    /// How long a lost board is waited for.
+    pub fn device_wait(&self) -> Result<Duration> {
+        self.device_wait.as_ref().map_or(Ok(patience::USUAL), |text| time("device-wait", text))
     }
 
     /// Height and width that images in class folders get, in pixels.
@@ -443,6 +452,12 @@ pub fn read_budget(path: &Path) -> Result<Budget> {
     }
     let budget = SearchConfig::complete(table, None).and_then(|config| config.budget());
     budget.with_context(|| format!("in {at}"))
+}
+
+/// A duration given by a flag.
+fn time(flag: &str, text: &str) -> Result<Duration> {
+    let seconds = Metric::TrainTime.parse(text).map_err(|error| usage(format!("--{flag} {text}: {error}")))?;
+    Ok(Duration::from_secs_f64(seconds))
 }
 
 /// `METRIC=BOUND`.

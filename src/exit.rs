@@ -93,7 +93,9 @@ impl Exit {
         }
         if let Some(error) = link.downcast_ref::<runtime::device::DeviceError>() {
             return Some(match error {
-                runtime::device::DeviceError::Unavailable { .. } => Self::Device,
+                runtime::device::DeviceError::Lost { .. } | runtime::device::DeviceError::Unavailable { .. } => {
+                    Self::Device
+                }
                 runtime::device::DeviceError::Invalid { .. } => Self::Invalid,
                 runtime::device::DeviceError::Rejected(_) => Self::Rejected,
                 runtime::device::DeviceError::Io { .. } => Self::File,
@@ -101,7 +103,10 @@ impl Exit {
         }
         if let Some(error) = link.downcast_ref::<WorkerError>() {
             return Some(match error {
-                WorkerError::Start { .. } | WorkerError::Speech(_) | WorkerError::Agent { .. } => Self::Device,
+                WorkerError::Start { .. }
+                | WorkerError::Speech(_)
+                | WorkerError::Agent { .. }
+                | WorkerError::Unavailable(_) => Self::Device,
                 WorkerError::File { .. } => Self::File,
                 WorkerError::Late { .. } | WorkerError::Died { .. } | WorkerError::Refused(_) => Self::Rejected,
             });
@@ -128,7 +133,7 @@ impl Exit {
                 _ => Self::File,
             });
         }
-        if link.is::<targets::QuantityError>() {
+        if link.is::<targets::QuantityError>() || link.is::<runtime::device::AddressError>() {
             return Some(Self::Usage);
         }
         if link.is::<runtime::validate::Rejected>() || link.is::<runtime::engine::EngineError>() {
@@ -142,7 +147,7 @@ impl Exit {
 
     fn of_meter(kind: MeterErrorKind) -> Self {
         match kind {
-            MeterErrorKind::Unavailable => Self::Device,
+            MeterErrorKind::Lost | MeterErrorKind::Unavailable => Self::Device,
             MeterErrorKind::Invalid => Self::Invalid,
             MeterErrorKind::Rejected => Self::Rejected,
         }

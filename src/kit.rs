@@ -6,12 +6,15 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use runtime::{
     device::{Counter, Emulator},
-    program::Program,
+    program::{Linking, Program},
     validate::Limits,
 };
 use targets::Target;
 
-use crate::exit::{self, Exit, Failure};
+use crate::{
+    devices,
+    exit::{self, Exit, Failure},
+};
 
 /// The program that measures.
 pub const AGENT: &str = "pipeline-agent";
@@ -21,14 +24,12 @@ pub const COUNTER: &str = "libpipeline_counter.so";
 
 /// Where agents lie, a folder for each triple.
 pub fn folder() -> PathBuf {
-    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
-    let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(home).unwrap_or_default();
-    base.join("pipeline").join("agents")
+    devices::users("XDG_CACHE_HOME", ".cache").join("pipeline").join("agents")
 }
 
-/// The agent built for `target`.
-pub fn agent(target: &Target) -> PathBuf {
-    folder().join(&target.triple).join(AGENT)
+/// The agent built for `triple`.
+pub fn agent(triple: &str) -> PathBuf {
+    folder().join(triple).join(AGENT)
 }
 
 /// The counter built for this machine.
@@ -39,7 +40,8 @@ pub fn counter() -> PathBuf {
 /// Reads a program for `target`'s boards and refuses one that they cannot run.
 pub fn admit(path: &Path, target: &Target) -> Result<Program> {
     let bytes = std::fs::read(path).map_err(|error| exit::file(format!("cannot read {}: {error}", path.display())))?;
-    let admitted = Program::read(&bytes).and_then(|program| program.fits(&target.triple).map(|()| program));
+    let admitted =
+        Program::read(&bytes).and_then(|program| program.fits(&target.triple, Linking::Static).map(|()| program));
     admitted.map_err(|error| {
         let message = format!(
             "{} cannot run on {}: {error}; `pipeline agent build --target {}` makes one that can",
@@ -67,7 +69,7 @@ pub fn emulator(target: &Target) -> Result<Emulator> {
     let Some(program) = on_path(program) else {
         return Err(unavailable(format!("{program} is not installed; on Debian: apt install qemu-user")));
     };
-    let agent = agent(target);
+    let agent = agent(&target.triple);
     if !agent.is_file() {
         return Err(unavailable(format!(
             "there is no agent for {}; make it with `pipeline agent build --target {}`",

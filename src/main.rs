@@ -4,10 +4,12 @@ mod calibrations;
 mod cli;
 mod commands;
 mod config;
+mod devices;
 mod exit;
 mod gate;
 mod kit;
 mod on_device;
+mod patience;
 mod receipt;
 mod report;
 mod run_folder;
@@ -58,6 +60,7 @@ fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::Targets(args) => commands::targets::run(&args),
         Command::Data(args) => commands::data::run(&args),
         Command::Calibrate(args) => commands::calibrate::run(&args),
+        Command::Device(args) => commands::device::run(&args),
         Command::Doctor(args) => commands::doctor::run(&args),
         Command::Agent(args) => commands::agent::run(&args),
         Command::Worker { .. } => unreachable!("answered in main"),

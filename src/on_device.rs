@@ -7,26 +7,16 @@ use anyhow::Result;
 use export::Metadata;
 use graph::Graph;
 use runtime::{
-    device::{Device, DeviceError, Local, Recorded},
+    device::{Device, DeviceError},
     worker::Worker,
 };
 use serde::{Deserialize, Serialize};
-use targets::{Allow, Features, Measurement, Meter, MeterError, MeterErrorKind, Protocol, Target, features};
+use targets::{Allow, Features, Measurement, Meter, MeterError, MeterErrorKind, Protocol, Reach, features};
 
 use crate::{
-    exit, kit,
+    exit,
     run_folder::{MEASUREMENTS, RunFolder},
 };
-
-/// Opens the device that `--device` names.
-pub fn open(name: &str, target: &str) -> Result<Box<dyn Device>> {
-    match name.split_once(':') {
-        None if name == "local" => Ok(Box::new(Local::new(worker()?, target))),
-        None if name == "emulated" => Ok(Box::new(Local::emulated(&kit::emulator(&Target::find(target)?)?, target))),
-        Some(("recorded", path)) => Ok(Box::new(Recorded::open(path.as_ref())?)),
-        _ => Err(exit::usage(format!("--device {name}: write local, emulated, or recorded:FILE"))),
-    }
-}
 
 /// Starts this program again as the agent.
 pub fn worker() -> Result<Worker> {
@@ -133,6 +123,8 @@ pub fn measure(
     allow: Allow,
     tries: usize,
 ) -> Result<Measurement, DeviceError> {
+    // No second look makes an emulator's time a board's.
+    let tries = if device.reach() == Reach::Emulated { 1 } else { tries };
     let mut reasons = Vec::new();
     for _ in 0..tries {
         let measurement = device.measure(path, protocol)?;
@@ -148,12 +140,13 @@ pub fn measure(
 
 fn meter(device: &str, error: DeviceError) -> MeterError {
     let kind = match &error {
+        DeviceError::Lost { .. } => MeterErrorKind::Lost,
         DeviceError::Unavailable { .. } | DeviceError::Io { .. } => MeterErrorKind::Unavailable,
         DeviceError::Invalid { .. } => MeterErrorKind::Invalid,
         DeviceError::Rejected(_) => MeterErrorKind::Rejected,
     };
     let reason = match error {
-        DeviceError::Unavailable { why, .. } | DeviceError::Invalid { why, .. } => why,
+        DeviceError::Lost { why, .. } | DeviceError::Unavailable { why, .. } | DeviceError::Invalid { why, .. } => why,
         DeviceError::Rejected(rejected) => rejected.to_string(),
         error @ DeviceError::Io { .. } => error.to_string(),
     };

@@ -116,7 +116,6 @@ impl Probe {
 
     /// Raspberry Pi's bits, from the kernel where it has them, else from the firmware's own command.
     fn throttled(&self) -> Option<u32> {
-        let hexadecimal = |text: &str| u32::from_str_radix(text.trim().trim_start_matches("0x"), 16).ok();
         if let Some(text) = self.text("sys/devices/platform/soc/soc:firmware/get_throttled") {
             return hexadecimal(&text);
         }
@@ -196,6 +195,11 @@ fn cpuinfo_khz(cpuinfo: &str, core: usize) -> Option<u64> {
 }
 
 /// The number behind a key such as `VmHWM:`, in whatever unit the file uses.
-fn number_after(text: &str, key: &str) -> Option<u64> {
+pub(crate) fn number_after(text: &str, key: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(key))?.split_whitespace().next()?.parse().ok()
+}
+
+/// A number such as `0x50005`, with or without its prefix.
+pub(crate) fn hexadecimal(text: &str) -> Option<u32> {
+    u32::from_str_radix(text.trim().trim_start_matches("0x"), 16).ok()
 }

@@ -25,6 +25,7 @@ pub mod conditions;
 
 pub mod marks;
 
+pub mod facts;
 pub mod program;
 
 pub mod reference;

@@ -40,6 +40,15 @@ pub struct Program {
     pub bss_bytes: u64,
 }
 
+/// How a program may be linked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Linking {
+    /// With everything it needs: the board's own libraries do not matter.
+    Static,
+    /// Any way: the board is a machine like this one, and has this one's libraries.
+    Any,
+}
+
 /// Why a program cannot be sent to a board.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unfit {
@@ -88,7 +97,7 @@ impl Program {
     ///
     /// # Errors
     /// It cannot; the error says what was expected.
-    pub fn fits(&self, triple: &str) -> Result<(), Unfit> {
+    pub fn fits(&self, triple: &str, linking: Linking) -> Result<(), Unfit> {
         let wanted = triple.split('-').next().unwrap_or_default();
         let (architecture, bits) = match wanted {
             "aarch64" => ("aarch64", 64),
@@ -124,7 +133,7 @@ impl Program {
             ),
             (
                 "its linking",
-                self.is_static,
+                self.is_static || linking == Linking::Any,
                 linked,
                 "static, so that the board's own libraries do not matter".to_owned(),
             ),

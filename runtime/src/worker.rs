@@ -1,6 +1,8 @@
 //! Runs models in a process of their own, which may crash, hang or starve without taking us along.
 
-mod process;
+mod lock;
+pub(crate) mod messages;
+pub(crate) mod process;
 mod serve;
 
 use std::io;
@@ -11,12 +13,15 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use targets::measurement::{Conditions, Measurement, Protocol, Reach};
+use targets::measurement::{Measurement, Protocol, Reach};
 
-pub(crate) use self::process::Scratch;
-use self::process::{Running, collect, in_words, last_words};
+pub use self::lock::Holder;
+use self::messages::{Answer, Request, judge, longest, unexpected};
+use self::process::{Running, Scratch, collect};
 pub use self::serve::serve;
 use crate::engine::{NodeName, NodeTime};
+use crate::facts::Facts;
+use crate::protocol::Subject;
 
 /// The parent's side: starts a fresh process for every request.
 ///
@@ -61,6 +66,18 @@ pub struct Outputs {
     pub values: Vec<f32>,
 }
 
+impl Outputs {
+    /// Outputs of this shape, from their little-endian bytes.
+    pub(crate) fn new(shape: Vec<usize>, bytes: &[u8]) -> Self {
+        Self { shape, values: bytes.as_chunks().0.iter().map(|&x| f32::from_le_bytes(x)).collect() }
+    }
+}
+
+/// Numbers as the agent reads them from a file.
+pub(crate) fn little_endian(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|x| x.to_le_bytes()).collect()
+}
+
 /// Where a model's time and memory go inside the engine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Profile {
@@ -83,17 +100,19 @@ pub struct Counted {
     pub model_sha256: String,
 }
 
-/// The machine that an agent runs on.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Facts {
-    /// Version of the agent.
-    pub agent: String,
-    /// Engine and its version.
-    pub engine: String,
-    /// Processor architecture, such as `aarch64`.
-    pub arch: String,
-    /// The machine now, with the core that would be measured on.
-    pub conditions: Conditions,
+/// Why an agent may not work, whatever it is asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
+pub enum Obstacle {
+    /// It was started by the superuser, without having been told that this is meant.
+    #[error(
+        "the agent does not run as root: a model's file could then harm the whole system; \
+         use another account, or allow it with allow-root = true in devices.toml"
+    )]
+    Root,
+    /// Another has the board, and two measurements at once would spoil each other.
+    #[error("it is in use: {0}; wait for it, or ask its user to end it")]
+    Busy(Holder),
 }
 
 /// Why a request brought no answer.
@@ -140,35 +159,15 @@ pub enum WorkerError {
         /// The end of what it said on stderr.
         said: String,
     },
+    /// The agent may not work now, or not as this user.
+    #[error("{0}")]
+    Unavailable(Obstacle),
     /// It answered in other words than this program understands.
-    #[error("the agent does not speak this program's protocol ({0}); install the same version on both sides")]
+    #[error(
+        "the agent does not speak this program's protocol ({0}); it must be of this version: `pipeline agent build` makes it"
+    )]
     Speech(String),
 }
-
-/// The first line of every answer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Hello {
-    /// Version of these messages.
-    speaks: u32,
-    agent: String,
-    engine: String,
-}
-
-/// The second line.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Answer {
-    Measured(Box<Measurement>),
-    /// Shape of each output; the numbers are in the file that was asked for.
-    Checked(Vec<usize>),
-    Profiled(Profile),
-    Counted(Counted),
-    Facts(Box<Facts>),
-    Refused(String),
-}
-
-/// Version of the messages.
-const SPEAKS: u32 = 1;
 
 impl Worker {
     /// A worker with the usual limits.
@@ -186,12 +185,8 @@ impl Worker {
         device: &str,
         reach: Reach,
     ) -> Result<Measurement, WorkerError> {
-        let json = |value: Result<String, serde_json::Error>| value.expect("plain values have a JSON form");
-        let mut request = self.request("measure", model);
-        request.args(["--protocol", &json(serde_json::to_string(protocol))]);
-        request.args(["--target", target, "--device", device, "--reach", &json(serde_json::to_string(&reach))]);
-        let asked = Duration::from_millis(protocol.warmup_limit_ms.saturating_add(protocol.time_limit_ms));
-        match self.ask(request, asked)? {
+        let request = Request::measure(model.as_os_str(), protocol, Subject { target, device, reach });
+        match self.ask(&request, longest(protocol))? {
             Answer::Measured(measurement) => Ok(*measurement),
             answer => Err(unexpected(answer)),
         }
@@ -199,16 +194,14 @@ impl Worker {
 
     /// Runs `inputs`, inputs one after another in row-major order, and returns their outputs.
     pub fn check(&self, model: &Path, inputs: &[f32]) -> Result<Outputs, WorkerError> {
-        let folder = Scratch::new().map_err(|source| file_error(&std::env::temp_dir(), source))?;
+        let folder = Scratch::new("check").map_err(|source| file_error(&std::env::temp_dir(), source))?;
         let (given, made) = (folder.0.join("inputs.f32"), folder.0.join("outputs.f32"));
-        let bytes = inputs.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>();
-        std::fs::write(&given, bytes).map_err(|source| file_error(&given, source))?;
-        let mut request = self.request("check", model);
-        request.arg("--inputs").arg(&given).arg("--outputs").arg(&made);
-        match self.ask(request, Duration::ZERO)? {
+        std::fs::write(&given, little_endian(inputs)).map_err(|source| file_error(&given, source))?;
+        let request = Request::check(model.as_os_str(), given.as_os_str(), made.as_os_str());
+        match self.ask(&request, Duration::ZERO)? {
             Answer::Checked(shape) => {
                 let bytes = std::fs::read(&made).map_err(|source| file_error(&made, source))?;
-                Ok(Outputs { shape, values: bytes.as_chunks().0.iter().map(|&x| f32::from_le_bytes(x)).collect() })
+                Ok(Outputs::new(shape, &bytes))
             }
             answer => Err(unexpected(answer)),
         }
@@ -216,9 +209,7 @@ impl Worker {
 
     /// Times every node of `model` over `runs` runs.
     pub fn profile(&self, model: &Path, runs: usize) -> Result<Profile, WorkerError> {
-        let mut request = self.request("profile", model);
-        request.args(["--runs", &runs.to_string()]);
-        match self.ask(request, Duration::ZERO)? {
+        match self.ask(&Request::profile(model.as_os_str(), runs), Duration::ZERO)? {
             Answer::Profiled(profile) => Ok(profile),
             answer => Err(unexpected(answer)),
         }
@@ -226,7 +217,7 @@ impl Worker {
 
     /// Runs `model` with marks for an instruction counter, which this program must be started with.
     pub fn count(&self, model: &Path) -> Result<Counted, WorkerError> {
-        match self.ask(self.request("count", model), Duration::ZERO)? {
+        match self.ask(&Request::count(model.as_os_str()), Duration::ZERO)? {
             Answer::Counted(counted) => Ok(counted),
             answer => Err(unexpected(answer)),
         }
@@ -234,30 +225,24 @@ impl Worker {
 
     /// The machine that the worker runs on.
     pub fn facts(&self) -> Result<Facts, WorkerError> {
-        let mut request = Command::new(&self.program);
-        request.args(&self.prefix_args).arg("facts");
-        match self.ask(request, Duration::ZERO)? {
+        match self.ask(&Request::facts(), Duration::ZERO)? {
             Answer::Facts(facts) => Ok(*facts),
             answer => Err(unexpected(answer)),
         }
     }
 
-    fn request(&self, verb: &str, model: &Path) -> Command {
-        let mut request = Command::new(&self.program);
-        request.args(&self.prefix_args).arg(verb).arg(model);
-        request
-    }
-
     /// Starts the process, waits at most `asked` and the limit, and reads its answer.
-    fn ask(&self, mut request: Command, asked: Duration) -> Result<Answer, WorkerError> {
+    fn ask(&self, request: &Request, asked: Duration) -> Result<Answer, WorkerError> {
         let limit = self.limits.time.saturating_add(asked);
-        request.args(["--memory", &self.limits.memory_bytes.to_string()]);
-        request.args(["--cpu-seconds", &limit.as_secs().max(1).to_string()]);
-        request.envs(self.environment.iter().map(|(name, value)| (name, value)));
-        request.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        request.process_group(0); // so that ending it ends whatever it started
+        let mut command = Command::new(&self.program);
+        command.args(&self.prefix_args).args(request.words(self.limits.memory_bytes, limit));
+        // This machine is the user's own, and in a container the user is often root.
+        command.arg("--allow-root");
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.process_group(0); // so that ending it ends whatever it started
         let start = |source| WorkerError::Start { program: self.program.display().to_string(), source };
-        let mut child = Running(request.spawn().map_err(start)?);
+        let mut child = Running(command.spawn().map_err(start)?);
         let answer = collect(child.0.stdout.take());
         let words = collect(child.0.stderr.take());
         let Some(status) = child.wait(limit).map_err(start)? else {
@@ -267,42 +252,8 @@ impl Worker {
         let text = |pipe: mpsc::Receiver<Vec<u8>>| {
             String::from_utf8_lossy(&pipe.recv_timeout(Duration::from_secs(5)).unwrap_or_default()).into_owned()
         };
-        let (answer, words) = (text(answer), text(words));
-        match parse(&answer) {
-            Ok(Answer::Refused(why)) => Err(WorkerError::Refused(why)),
-            Ok(answer) if status.success() => Ok(answer),
-            Err(why) if status.success() => Err(WorkerError::Speech(why)),
-            Ok(_) | Err(_) => {
-                let said = last_words(&words);
-                Err(match status.code() {
-                    Some(status @ (2 | 5)) => WorkerError::Agent { status, said },
-                    Some(_) | None => WorkerError::Died { how: in_words(status), said },
-                })
-            }
-        }
+        judge(&text(answer), &text(words), status)
     }
-}
-
-fn parse(text: &str) -> Result<Answer, String> {
-    let mut lines = text.lines();
-    let hello = lines.next().ok_or("it said nothing")?;
-    let hello: Hello = serde_json::from_str(hello).map_err(|error| format!("its greeting is {error}"))?;
-    if hello.speaks != SPEAKS {
-        return Err(format!("it speaks version {}, not {SPEAKS}", hello.speaks));
-    }
-    let answer = lines.next().ok_or("it gave no answer")?;
-    serde_json::from_str(answer).map_err(|error| format!("its answer is {error}"))
-}
-
-fn unexpected(answer: Answer) -> WorkerError {
-    WorkerError::Speech(match answer {
-        Answer::Measured(_) => "a measurement was not asked for".into(),
-        Answer::Checked(_) => "outputs were not asked for".into(),
-        Answer::Profiled(_) => "a profile was not asked for".into(),
-        Answer::Counted(_) => "a count was not asked for".into(),
-        Answer::Facts(_) => "facts were not asked for".into(),
-        Answer::Refused(why) => why,
-    })
 }
 
 fn file_error(path: &Path, source: io::Error) -> WorkerError {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use runtime::program::{Program, Unfit};
+use runtime::program::{Linking, Program, Unfit};
 
 /// A program of `machine` with one writable, one read-only and one executable section, and bss.
 fn elf(machine: u16, bits: u8, flags: u32) -> Vec<u8> {
@@ -52,7 +52,7 @@ const SOFT_FLOAT: u32 = 0x0500_0200;
 fn a_program_fits_its_own_boards_alone() {
     let check = |machine, bits, flags, triple: &str, expected: Option<&str>| {
         let program = Program::read(&elf(machine, bits, flags)).expect("an ELF program");
-        let found = program.fits(triple).err().map(|error| error.to_string());
+        let found = program.fits(triple, Linking::Static).err().map(|error| error.to_string());
         assert_eq!(found.as_deref(), expected, "{machine} {bits} {triple}");
     };
     check(AARCH64, 64, 0, "aarch64-unknown-linux-gnu", None);
@@ -109,7 +109,8 @@ fn a_dynamic_program_names_what_it_needs() {
     assert!(program.glibc.as_deref().is_some_and(|it| it.starts_with("2.")), "{:?}", program.glibc);
     assert!(1_000_000 < program.text_bytes && program.flash_bytes() < program.file_bytes);
     let triple = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
-    match program.fits(&triple) {
+    assert_eq!(program.fits(&triple, Linking::Any), Ok(()));
+    match program.fits(&triple, Linking::Static) {
         Err(Unfit::Other { what, found, .. }) => {
             assert_eq!(what, "its linking");
             assert!(found.contains("GNU C library 2."), "{found}");

@@ -2,7 +2,8 @@
 //!
 //! Prices come from the target's cost model. Where there is a device, a candidate whose latency
 //! interval straddles a bound is measured, and so are the first few, for the model to learn from;
-//! each measurement refits the model. What was measured once is never measured again.
+//! each measurement refits the model. What was measured once is never measured again. What could not
+//! be measured, because the board was lost, keeps its estimate and says so.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -24,10 +25,12 @@ pub struct Pricer {
     /// Measured costs by the graph's fingerprint.
     known: BTreeMap<String, Vec<(Metric, Figure)>>,
     measured: usize,
-    /// Candidates that are let pass unmeasured, because the machine was noisy; doubles each time.
+    /// Candidates that are let pass unmeasured, because the board was noisy or lost; doubles each time.
     pause: usize,
     /// Those of them that are left.
     waiting: usize,
+    /// The board that does not answer.
+    lost: Option<String>,
 }
 
 /// Time of training as a function of compute: the paper's third cost, learned from the steps that
@@ -44,7 +47,7 @@ struct TrainingTime {
 /// a calibration has done so already.
 const FIRST_MEASURED: usize = 8;
 
-/// Most candidates that pass unmeasured between two tries on a noisy machine.
+/// Most candidates that pass unmeasured between two tries.
 const LONGEST_PAUSE: usize = 64;
 
 /// Relative uncertainty of a training time that is inferred from the time of other networks.
@@ -55,7 +58,7 @@ impl Pricer {
     /// training goes through: epochs times training images.
     pub fn new(model: CostModel, budget: Budget, meter: Option<Box<dyn Meter>>, final_images: u64) -> Self {
         let (training, known) = (TrainingTime::default(), BTreeMap::new());
-        Self { model, budget, meter, final_images, training, known, measured: 0, pause: 0, waiting: 0 }
+        Self { model, budget, meter, final_images, training, known, measured: 0, pause: 0, waiting: 0, lost: None }
     }
 
     /// Tells how long a step on `images` images took.
@@ -76,6 +79,9 @@ impl Pricer {
         let hopeless = self.budget.refuses(&cost).is_some();
         if self.meter.is_some() && !hopeless && (uncertain || self.model.latency.n_measured() < FIRST_MEASURED) {
             self.measure(deployed, &mut cost)?;
+            if let Some(device) = &self.lost {
+                mark(&mut cost, device);
+            }
         }
         Ok(cost)
     }
@@ -109,15 +115,19 @@ impl Pricer {
         let Some(meter) = &mut self.meter else { return Ok(()) };
         let measurement = match meter.measure(deployed) {
             Ok(measurement) => measurement,
-            // A noisy moment is no reason to end a search: the estimate stands, with its interval.
-            Err(error) if error.kind == MeterErrorKind::Invalid => {
-                self.pause = (2 * self.pause).clamp(1, LONGEST_PAUSE);
-                self.waiting = self.pause;
-                return Ok(());
-            }
-            Err(error) => return Err(error.into()),
+            Err(error) => match error.kind {
+                // A noisy moment, or a board that went away and that its meter has waited for, is no
+                // reason to end a search: the estimate stands, with its interval.
+                MeterErrorKind::Invalid | MeterErrorKind::Lost => {
+                    self.lost = (error.kind == MeterErrorKind::Lost).then_some(error.device);
+                    self.pause = (2 * self.pause).clamp(1, LONGEST_PAUSE);
+                    self.waiting = self.pause;
+                    return Ok(());
+                }
+                MeterErrorKind::Unavailable | MeterErrorKind::Rejected => return Err(error.into()),
+            },
         };
-        self.pause = 0;
+        (self.pause, self.lost) = (0, None);
         for (metric, figure) in self.learn(key, features(deployed), &measurement) {
             cost.set(*metric, figure.clone());
         }
@@ -150,6 +160,15 @@ impl Pricer {
     /// Networks measured by this pricer.
     pub fn n_measured(&self) -> usize {
         self.measured
+    }
+}
+
+/// Says of each estimate that a measurement would have replaced that there was none to be had.
+fn mark(cost: &mut Cost, device: &str) {
+    for metric in [Metric::Latency, Metric::Memory] {
+        if let Some(Figure { source: Source::Estimated { by }, .. }) = cost.figures.get_mut(&metric) {
+            by.push_str(&format!("; {device} was lost when it was to be measured"));
+        }
     }
 }
 

@@ -16,9 +16,13 @@ pub struct VerifyArgs {
     /// The data set, if it is not where the receipt says
     #[arg(long, value_name = "DIR|NAME")]
     pub data: Option<String>,
-    /// Measure again: local, or recorded:FILE
+    /// Measure again: local, a name from `pipeline device list`, ssh://USER@HOST, adb://SERIAL, or
+    /// recorded:FILE
     #[arg(long, value_name = "DEVICE")]
     pub device: Option<String>,
+    /// Agent for a board over ssh or adb [default: that of `pipeline agent build`]
+    #[arg(long, value_name = "FILE")]
+    pub agent: Option<PathBuf>,
     /// Kind of board [default: that of the receipt, or host]
     #[arg(long, value_name = "NAME|FILE")]
     pub target: Option<String>,

@@ -60,7 +60,7 @@ fn build(args: &AgentBuild, json: bool) -> Result<Exit> {
     for step in &steps {
         install(&step.made, &step.place)?;
     }
-    tell(&Built { target: target.name.clone(), agent: kit::agent(&target), program }, json)
+    tell(&Built { target: target.name.clone(), agent: kit::agent(&target.triple), program }, json)
 }
 
 fn tell(built: &Built, json: bool) -> Result<Exit> {
@@ -115,7 +115,7 @@ impl Step {
             }
         }
         let made = build_folder().join(triple).join("agent").join(kit::AGENT);
-        Self { what: format!("the agent for {triple}"), command, made, place: kit::agent(target) }
+        Self { what: format!("the agent for {triple}"), command, made, place: kit::agent(&target.triple) }
     }
 
     fn counter(source: &Path) -> Self {

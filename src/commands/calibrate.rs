@@ -15,6 +15,7 @@ use targets::{
 use crate::{
     calibrations,
     cli::CalibrateArgs,
+    devices,
     exit::{self, Exit},
     on_device,
     run_folder::now,
@@ -81,7 +82,7 @@ type Measured = (Sample, Measurement);
 
 impl Bench {
     fn open(args: &CalibrateArgs, target: &Target) -> Result<Self> {
-        let device = on_device::open(&args.device, &target.name)?;
+        let device = devices::open(&args.device, target, args.agent.as_deref())?;
         // A governor is never waived in silence: it stands in the file as allowed.
         let allow = Allow { noisy: args.allow_noisy, governor: args.allow_noisy };
         if args.device == "local" {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use runtime::worker::Facts;
+use runtime::facts::Facts;
 use search::train::Compute;
 use targets::{Allow, Conditions, Measurement, Metric, Protocol, Target, obstacles::obstacles};
 
@@ -11,6 +11,7 @@ use super::{calibrate::far_below, downloads};
 use crate::{
     calibrations,
     cli::DoctorArgs,
+    devices,
     exit::{self, Exit},
     on_device, terminal,
 };
@@ -77,7 +78,7 @@ fn look(device: &str, target: &str) -> Result<Measurement> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("reference.onnx");
     write(&path)?;
-    Ok(on_device::open(device, target)?.measure(&path, &Protocol::quick())?)
+    Ok(devices::open(device, &Target::find(target)?, None)?.measure(&path, &Protocol::quick())?)
 }
 
 fn write(path: &Path) -> Result<()> {

@@ -15,6 +15,7 @@ use super::Images;
 use crate::{
     cli::ExportArgs,
     config::SearchConfig,
+    devices,
     exit::{Exit, Failure},
     on_device,
     receipt::{Architecture, Parity, Probe, Score},
@@ -99,7 +100,7 @@ pub fn export(folder: &RunFolder, config: &SearchConfig, images: &Images) -> Res
 
 /// Writes the model in the forms that are fastest on the device that `device` names, and proves it.
 fn export_tuned(folder: &RunFolder, config: &SearchConfig, images: &Images, device: &str) -> Result<Exported> {
-    let mut device = on_device::open(device, &Target::find(&config.target)?.name)?;
+    let mut device = devices::open(device, &Target::find(&config.target)?, config.agent.as_deref())?;
     let (graph, weights) = trained(folder)?;
     let metadata = metadata(folder, config, images)?;
     let file = |lowering| export::onnx_as(&graph, &weights, &metadata, lowering).context("cannot write the model");

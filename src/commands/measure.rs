@@ -15,6 +15,7 @@ use crate::{
     calibrations,
     cli::MeasureArgs,
     config::SearchConfig,
+    devices,
     exit::{self, Exit},
     gate::timing::Question,
     on_device::{self, Measured, What},
@@ -39,7 +40,7 @@ fn of_run(args: &MeasureArgs, run: &Path) -> Result<Exit> {
     let mut config = SearchConfig::read(&folder.file(CONFIG))?;
     config.allow_noisy |= args.allow_noisy;
     let images = Images::open(&config)?;
-    let device = on_device::open(&args.device, &Target::find(&config.target)?.name)?;
+    let device = devices::open(&args.device, &Target::find(&config.target)?, args.agent.as_deref())?;
     let receipt = settle(&folder, &config, &images, Some(device))?;
     report::write(&folder, &config)?;
     show(&receipt, &folder, args.json)?;
@@ -47,13 +48,13 @@ fn of_run(args: &MeasureArgs, run: &Path) -> Result<Exit> {
 }
 
 fn file(args: &MeasureArgs, model: &Path) -> Result<Exit> {
-    let target = Target::find(args.target.as_deref().unwrap_or("host"))?;
+    let target = target(args)?;
     let bytes = std::fs::read(model).with_context(|| format!("cannot read {}", model.display()))?;
     let info = runtime::validate::validate(&bytes, &runtime::validate::Limits::default())?;
     if args.device == count::DEVICE {
         return count::file(args, model, &target);
     }
-    let mut device = on_device::open(&args.device, &target.name)?;
+    let mut device = devices::open(&args.device, &target, args.agent.as_deref())?;
     let allow = Allow { noisy: args.allow_noisy, governor: args.allow_noisy };
     let protocol = if args.quick { Protocol::quick() } else { Protocol::default() };
     let measurement = on_device::measure(device.as_mut(), model, &protocol, allow, on_device::TRIES)?;
@@ -101,6 +102,17 @@ fn file(args: &MeasureArgs, model: &Path) -> Result<Exit> {
     let slower = regression.is_some_and(|it| it.verdict == targets::Verdict::Fail);
     let holds = judgement.is_none_or(|it| it == Judgement::Met) && !slower;
     Ok(if holds { Exit::Ok } else { Exit::NotMet })
+}
+
+/// The kind of board that was named, or that of the device.
+fn target(args: &MeasureArgs) -> Result<Target> {
+    if let Some(name) = &args.target {
+        return Ok(Target::find(name)?);
+    }
+    if args.device.contains("://") {
+        return Err(exit::usage(format!("--device {}: say which kind of board it is with --target", args.device)));
+    }
+    Ok(Target::find(devices::target_of(&args.device)?.as_deref().unwrap_or("host"))?)
 }
 
 /// What a person wants to know of a measurement.

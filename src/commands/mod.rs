@@ -4,6 +4,7 @@ pub mod agent;
 pub mod calibrate;
 mod count;
 pub mod data;
+pub mod device;
 pub mod doctor;
 mod dry_run;
 pub mod export;

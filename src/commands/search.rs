@@ -4,6 +4,7 @@ use std::{cell::RefCell, path::PathBuf, rc::Rc, time::Duration};
 
 use anyhow::Result;
 use graph::Graph;
+use runtime::device::Device;
 use search::{
     chooser::Uniform,
     evaluator::SharedWeights,
@@ -28,8 +29,10 @@ use crate::{
     calibrations,
     cli::SearchArgs,
     config::{BaselineChoice, SearchConfig, StrategyName, read_table},
+    devices,
     exit::{self, Exit},
-    on_device::{self, Measured, OnDevice, What},
+    on_device::{Measured, OnDevice, What},
+    patience::Patient,
     receipt::{Architecture, Baseline, Receipt},
     run_folder::{ARCHITECTURE, CALIBRATION, CONFIG, MEASUREMENTS, RunFolder},
     terminal::{self, Screen, say},
@@ -102,8 +105,8 @@ fn configure(args: &SearchArgs) -> Result<SearchConfig> {
     let then = SearchConfig::read(&stored)?;
     let now = SearchConfig::complete(flags, Some(read_table(&stored)?))?;
     // More time and more tolerance may be given to a run; everything else is what it is.
-    let (deadline, allow_noisy) = (then.deadline.clone(), then.allow_noisy);
-    let same = SearchConfig { deadline, allow_noisy, ..now.clone() } == then;
+    let (deadline, allow_noisy, device_wait) = (then.deadline.clone(), then.allow_noisy, then.device_wait.clone());
+    let same = SearchConfig { deadline, allow_noisy, device_wait, ..now.clone() } == then;
     if !same {
         let message = format!(
             "--resume continues the run with the configuration in {}; only --deadline and --allow-noisy may change",
@@ -216,24 +219,27 @@ impl Plan {
     fn run(&self, folder: &RunFolder) -> Result<Found> {
         let board = self.board(folder)?;
         if !folder.has(ARCHITECTURE)
-            && let Err(why) = self.search(folder, board.as_ref())?
+            && let Err(why) = self.search(folder, board.as_ref()).map_err(|error| continuable(error, folder))?
         {
             return Ok(Found::Nothing(why));
         }
         train::train(folder, &self.config, &self.images)?;
         export::export(folder, &self.config, &self.images)?;
-        let device = match &self.config.device {
-            Some(name) => Some(on_device::open(name, &self.target.name)?),
-            None => None,
-        };
-        let receipt = measure::settle(folder, &self.config, &self.images, device)?;
+        let settled = measure::settle(folder, &self.config, &self.images, self.device()?);
+        let receipt = settled.map_err(|error| continuable(error, folder))?;
         report::write(folder, &self.config)?;
         Ok(Found::Network(Box::new(receipt)))
     }
 
-    fn board(&self, folder: &RunFolder) -> Result<Option<Board>> {
+    /// The device, waited for when it goes away in the middle.
+    fn device(&self) -> Result<Option<Box<dyn Device>>> {
         let Some(name) = &self.config.device else { return Ok(None) };
-        let device = on_device::open(name, &self.target.name)?;
+        let device = devices::open(name, &self.target, self.config.agent.as_deref())?;
+        Ok(Some(Box::new(Patient::new(device, self.config.device_wait()?))))
+    }
+
+    fn board(&self, folder: &RunFolder) -> Result<Option<Board>> {
+        let Some(device) = self.device()? else { return Ok(None) };
         let allow = Allow { noisy: self.config.allow_noisy, governor: self.config.allow_noisy };
         Ok(Some(Board(Rc::new(RefCell::new(OnDevice::new(device, folder.clone(), allow)?)))))
     }
@@ -376,6 +382,19 @@ impl Plan {
         let share = (time.as_secs_f64() / (trained * needed)).min(1.0);
         ((asked as f64 * share).floor() as usize).clamp(1, asked)
     }
+}
+
+/// Says of a run that stopped because its board is away that nothing is lost; one that the user stopped
+/// meanwhile was stopped by the user.
+fn continuable(error: anyhow::Error, folder: &RunFolder) -> anyhow::Error {
+    if Exit::of(&error) != Exit::Device {
+        return error;
+    }
+    if terminal::interrupted() {
+        return search::Error::Interrupted.into();
+    }
+    let next = format!("pipeline search --resume --run {}", folder.path.display());
+    error.context(format!("nothing is promised without the board; all so far is kept, when it is back: {next}"))
 }
 
 /// Share of a deadline for the strategy, and again for the baseline, which gets the same effort.

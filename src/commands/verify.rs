@@ -9,13 +9,12 @@ use targets::{Allow, Bound, Cost, Measurement, Metric, Source, Target, Verdict};
 
 use crate::{
     cli::VerifyArgs,
-    config,
+    config, devices,
     exit::{self, Exit},
     gate::{
         Check, CheckResult, Findings, Model, baseline::Baseline, bounds, junit, markdown, percentile, promise,
         subject::Subject, timing,
     },
-    on_device,
     receipt::{MeasuredLatency, Outcome, Receipt},
     run_folder::MODEL,
     terminal,
@@ -148,7 +147,7 @@ impl<'a> Gate<'a> {
         let found = match (&self.args.device, receipt) {
             (Some(device), _) => {
                 let target = self.target(receipt.map(AsRef::as_ref))?;
-                let mut device = on_device::open(device, &target.name)?;
+                let mut device = devices::open(device, &target, self.args.agent.as_deref())?;
                 match question.measure(device.as_mut(), &subject.model) {
                     Ok(measurement) => Some(measurement),
                     Err(DeviceError::Invalid { device, why }) => {
@@ -156,7 +155,10 @@ impl<'a> Gate<'a> {
                         return Ok((None, Some(check)));
                     }
                     Err(
-                        error @ (DeviceError::Unavailable { .. } | DeviceError::Rejected(_) | DeviceError::Io { .. }),
+                        error @ (DeviceError::Lost { .. }
+                        | DeviceError::Unavailable { .. }
+                        | DeviceError::Rejected(_)
+                        | DeviceError::Io { .. }),
                     ) => return Err(error.into()),
                 }
             }

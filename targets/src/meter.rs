@@ -28,7 +28,9 @@ pub struct MeterError {
 /// Kinds of failure; the command has an exit code for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MeterErrorKind {
-    /// The device does not answer.
+    /// The device is out of reach and may be back by itself; it was waited for.
+    Lost,
+    /// The device cannot be used before somebody does something.
     Unavailable,
     /// It was timed, but under conditions that make the figure worthless.
     Invalid,
@@ -39,6 +41,7 @@ pub enum MeterErrorKind {
 impl std::fmt::Display for MeterErrorKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
+            Self::Lost => "is not available now",
             Self::Unavailable => "is not available",
             Self::Invalid => "cannot give a valid measurement",
             Self::Rejected => "rejects the model",

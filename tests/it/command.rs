@@ -35,6 +35,11 @@ pub(crate) fn pipeline_within(limit: &str, folder: &Path, args: &[&str]) -> Said
     said(command.output().expect("the shell starts"))
 }
 
+/// As [`pipeline`], with these variables.
+pub(crate) fn pipeline_with(folder: &Path, args: &[&str], variables: &[(&str, &str)]) -> Said {
+    said(command(folder, args).envs(variables.iter().copied()).output().expect("the program starts"))
+}
+
 /// Starts the program and leaves it alone.
 pub(crate) fn start(folder: &Path, args: &[&str]) -> Child {
     let mut command = command(folder, args);

@@ -1,10 +1,12 @@
 //! The product from the outside: its layers, its search, its command, and the whole way.
 
 mod layers;
+mod pricing;
 mod spaces;
 mod strategies;
 mod studies;
 
+mod boards;
 mod budgets;
 mod cli;
 mod end_to_end;

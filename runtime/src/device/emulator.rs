@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 
 use targets::counts::Counts;
 
-use super::local::{admit, device_error};
-use super::{DeviceError, io_error};
+use super::{DeviceError, admit, device_error, io_error};
 use crate::AGENT;
 use crate::engine::ENGINE;
 use crate::marks;
 use crate::validate::Limits;
-use crate::worker::{Scratch, Worker, WorkerLimits};
+use crate::worker::process::Scratch;
+use crate::worker::{Worker, WorkerLimits};
 
 /// How a program for another processor is run here.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,7 +79,7 @@ impl Counter {
     /// Counts one inference of the model at `model`.
     pub fn count(&self, model: &Path) -> Result<Counts, DeviceError> {
         let info = admit(model, &self.limits)?;
-        let scratch = Scratch::new().map_err(|source| io_error(&std::env::temp_dir(), source))?;
+        let scratch = Scratch::new("count").map_err(|source| io_error(&std::env::temp_dir(), source))?;
         let path = scratch.0.join("counts");
         // qemu splits a plugin's arguments at commas and equal signs.
         let (plugin, out) = (self.plugin.to_string_lossy(), path.to_string_lossy());
@@ -88,7 +88,7 @@ impl Counter {
             return Err(DeviceError::Unavailable { device: NAME.into(), why });
         }
         let worker = self.emulator.worker_with(&["-plugin", &format!("{plugin},out={out}")]);
-        let counted = worker.count(model).map_err(|error| device_error(NAME, model, error))?;
+        let counted = worker.count(model).map_err(|error| device_error(NAME, &model.display().to_string(), error))?;
         let text = std::fs::read_to_string(&path).map_err(|source| io_error(&path, source))?;
         let counts = Counts {
             target: self.target.clone(),

@@ -1,13 +1,12 @@
 //! This machine, itself or as an emulated board: every measurement in a fresh process with limits.
 
-use std::fs;
 use std::path::Path;
 
 use targets::measurement::{Measurement, Protocol, Reach};
 
-use super::{Device, DeviceError, Emulator, io_error};
-use crate::validate::{Limits, ModelInfo, Rejected, validate};
-use crate::worker::{Outputs, Worker, WorkerError};
+use super::{Device, DeviceError, Emulator, admit, device_error};
+use crate::validate::{Limits, ModelInfo};
+use crate::worker::{Outputs, Worker};
 
 /// This machine, measured as a board of kind `target`.
 #[derive(Clone, Debug)]
@@ -36,19 +35,14 @@ impl Local {
     /// Outputs of the model at `model` for `inputs`, one after another in row-major order.
     pub fn check(&self, model: &Path, inputs: &[f32]) -> Result<Outputs, DeviceError> {
         admit(model, &self.limits)?;
-        self.worker.check(model, inputs).map_err(|error| device_error(self.name(), model, error))
+        let made = self.worker.check(model, inputs);
+        made.map_err(|error| device_error(self.name(), &model.display().to_string(), error))
     }
-}
 
-/// Reads and validates a file, before any process sees it.
-pub(super) fn admit(model: &Path, limits: &Limits) -> Result<ModelInfo, DeviceError> {
-    let size = fs::metadata(model).map_err(|source| io_error(model, source))?.len();
-    if size > limits.file_bytes {
-        let why = format!("is {size} bytes, more than {}", limits.file_bytes);
-        return Err(Rejected::new("size", model.display().to_string(), why).into());
+    /// Reads and validates a file, before any process sees it.
+    pub fn admit(&self, model: &Path) -> Result<ModelInfo, DeviceError> {
+        admit(model, &self.limits)
     }
-    let bytes = fs::read(model).map_err(|source| io_error(model, source))?;
-    Ok(validate(&bytes, limits)?)
 }
 
 impl Device for Local {
@@ -61,26 +55,13 @@ impl Device for Local {
     }
 
     fn measure(&mut self, model: &Path, protocol: &Protocol) -> Result<Measurement, DeviceError> {
-        let info = admit(model, &self.limits)?;
+        let info = self.admit(model)?;
         let measured = self.worker.measure(model, protocol, &self.target, self.name(), self.reach());
-        let measurement = measured.map_err(|error| device_error(self.name(), model, error))?;
+        let measurement = measured.map_err(|error| device_error(self.name(), &model.display().to_string(), error))?;
         if measurement.model_sha256 != info.sha256 {
             let why = format!("{} changed between its check and its run", model.display());
             return Err(DeviceError::Invalid { device: self.name().into(), why });
         }
         Ok(measurement)
-    }
-}
-
-/// What went wrong with a process, as the kind that the program's exit status tells apart.
-pub(super) fn device_error(device: &str, model: &Path, error: WorkerError) -> DeviceError {
-    match error {
-        WorkerError::File { path, source } => DeviceError::Io { path, source },
-        WorkerError::Start { .. } | WorkerError::Agent { .. } | WorkerError::Speech(_) => {
-            DeviceError::Unavailable { device: device.into(), why: error.to_string() }
-        }
-        WorkerError::Late { .. } | WorkerError::Died { .. } | WorkerError::Refused(_) => {
-            Rejected::new("run", model.display().to_string(), format!("failed: {error}")).into()
-        }
     }
 }

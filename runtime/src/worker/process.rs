@@ -1,6 +1,7 @@
 //! A child process on a short leash: waited for, read from, and ended with all that it started.
 
 use std::io::{self, Read};
+use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, ExitStatus};
@@ -11,11 +12,11 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 /// A started process; dropping it ends it and everything it started.
-pub(super) struct Running(pub Child);
+pub(crate) struct Running(pub Child);
 
 impl Running {
     /// Waits for its end; `None` when the limit comes first.
-    pub(super) fn wait(&mut self, limit: Duration) -> io::Result<Option<ExitStatus>> {
+    pub(crate) fn wait(&mut self, limit: Duration) -> io::Result<Option<ExitStatus>> {
         let start = Instant::now();
         let mut pause = Duration::from_millis(1);
         loop {
@@ -55,7 +56,7 @@ const LONGEST_ANSWER: u64 = 64 << 20;
 const LONGEST_WORDS: usize = 2_000;
 
 /// Reads a pipe to its end on a thread, so that neither pipe can block the other.
-pub(super) fn collect(pipe: Option<impl Read + Send + 'static>) -> mpsc::Receiver<Vec<u8>> {
+pub(crate) fn collect(pipe: Option<impl Read + Send + 'static>) -> mpsc::Receiver<Vec<u8>> {
     let (sender, receiver) = mpsc::channel();
     if let Some(mut pipe) = pipe {
         thread::spawn(move || {
@@ -71,10 +72,11 @@ pub(super) fn collect(pipe: Option<impl Read + Send + 'static>) -> mpsc::Receive
 }
 
 /// How a process ended.
-pub(super) fn in_words(status: ExitStatus) -> String {
+pub(crate) fn in_words(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(101), _) => "panic".into(),
         (Some(code), _) => format!("exit status {code}"),
+        (None, Some(4)) => "illegal instruction: the agent was built for a newer processor".into(),
         (None, Some(6)) => "abort: most often an allocation beyond its memory limit".into(),
         (None, Some(9)) => "killed: most often by the system, short of memory".into(),
         (None, Some(11)) => "segmentation fault: most often a stack overflow".into(),
@@ -85,7 +87,7 @@ pub(super) fn in_words(status: ExitStatus) -> String {
 }
 
 /// The end of what it said, behind a colon.
-pub(super) fn last_words(words: &str) -> String {
+pub(crate) fn last_words(words: &str) -> String {
     let words = words.trim();
     let start = (words.len().saturating_sub(LONGEST_WORDS)..=words.len()).find(|&idx| words.is_char_boundary(idx));
     match &words[start.unwrap_or(0)..] {
@@ -98,11 +100,12 @@ pub(super) fn last_words(words: &str) -> String {
 pub(crate) struct Scratch(pub PathBuf);
 
 impl Scratch {
-    pub(crate) fn new() -> io::Result<Self> {
+    /// A new one, open to its owner alone; `what` is part of its name.
+    pub(crate) fn new(what: &str) -> io::Result<Self> {
         static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
         let next = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let folder = std::env::temp_dir().join(format!("pipeline-check-{}-{next}", std::process::id()));
-        std::fs::create_dir(&folder)?;
+        let folder = std::env::temp_dir().join(format!("pipeline-{what}-{}-{next}", std::process::id()));
+        std::fs::DirBuilder::new().mode(0o700).create(&folder)?;
         Ok(Self(folder))
     }
 }

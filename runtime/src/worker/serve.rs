@@ -7,23 +7,37 @@
 //! profile MODEL [--runs N]
 //! count   MODEL                                   under an emulator with the instruction counter
 //! facts
+//! clean                                           removes the folder that the agent lies in
 //! ```
-//! each with `[--memory BYTES] [--cpu-seconds N]`, which it sets for itself before it touches a model.
+//! each with
+//! ```text
+//! --memory BYTES --cpu-seconds N    limits that it sets for itself before it touches a model
+//! --lock FILE --who NAME            works only while nobody else does
+//! --allow-root                      works for the superuser, which it otherwise refuses
+//! ```
+//! It opens no socket and ends with its parent.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use rustix::process::{Resource, Rlimit, Signal, getrlimit, set_parent_process_death_signal, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, geteuid, getrlimit, set_parent_process_death_signal, setrlimit};
 use targets::measurement::{Protocol, Reach};
 
-use super::{Answer, Counted, Facts, Hello, Profile, SPEAKS};
+use super::lock::Lock;
+use super::messages::{Answer, Hello, SPEAKS};
+use super::{Counted, Obstacle, Profile, little_endian};
 use crate::AGENT;
-use crate::conditions::{self, Probe};
+use crate::conditions;
 use crate::engine::{ENGINE, EngineError, Model};
+use crate::facts::Facts;
 use crate::protocol::{Subject, file_sha256, measure, probe_input};
 
-/// Answers one request and returns the exit status: 0 answered, 2 not understood, 5 file or disk, 7 model refused.
+/// A file with this name marks a folder as the agent's own, which may be removed whole.
+pub(crate) const MARK: &str = ".pipeline-agent";
+
+/// Answers one request and returns the exit status: 0 answered, 2 not understood, 3 may not work,
+/// 5 file or disk, 7 model refused.
 ///
 /// The model's file must have passed [`crate::validate::validate`] on the side that asks.
 pub fn serve(args: &[String]) -> u8 {
@@ -42,6 +56,10 @@ pub fn serve(args: &[String]) -> u8 {
     let (answer, status) = match request.answer() {
         Ok(answer) => (answer, 0),
         Err(Failure::Engine(error)) => (Answer::Refused(error.to_string()), 7),
+        Err(Failure::Obstacle(obstacle)) => {
+            say(&obstacle.to_string());
+            (Answer::Unavailable(obstacle), 3)
+        }
         Err(Failure::File(why)) => {
             say(&why);
             return 5;
@@ -61,6 +79,9 @@ struct Request {
     verb: Verb,
     memory_bytes: Option<u64>,
     cpu_seconds: Option<u64>,
+    lock: Option<PathBuf>,
+    who: String,
+    allow_root: bool,
 }
 
 enum Verb {
@@ -69,11 +90,13 @@ enum Verb {
     Profile { model: String, runs: usize },
     Count { model: String },
     Facts,
+    Clean,
 }
 
 enum Failure {
     Engine(EngineError),
     File(String),
+    Obstacle(Obstacle),
 }
 
 impl From<EngineError> for Failure {
@@ -95,21 +118,23 @@ impl Request {
     fn parse(args: &[String]) -> Result<Self, String> {
         let (verb, rest) = args.split_first().ok_or(USAGE)?;
         let (model, rest) = match (verb.as_str(), rest.split_first()) {
-            ("facts", _) => (String::new(), rest),
+            ("facts" | "clean", _) => (String::new(), rest),
             ("measure" | "check" | "profile" | "count", Some((model, rest))) => (model.clone(), rest),
             _ => return Err(USAGE.into()),
         };
         let mut options = BTreeMap::new();
+        let (flags, rest): (Vec<&String>, Vec<&String>) = rest.iter().partition(|&word| word == "--allow-root");
         let (pairs, []) = rest.as_chunks::<2>() else {
             return Err(format!("{} has no value; {USAGE}", rest[rest.len() - 1]));
         };
         for [name, value] in pairs {
             let name = name.strip_prefix("--").ok_or_else(|| format!("{name} is not an option; {USAGE}"))?;
-            options.insert(name.to_owned(), value.clone());
+            options.insert(name.to_owned(), (*value).clone());
         }
         let mut take = |name: &str| options.remove(name);
         let (memory_bytes, cpu_seconds) =
             (number(take("memory"), "memory")?, number(take("cpu-seconds"), "cpu-seconds")?);
+        let (lock, who) = (take("lock").map(PathBuf::from), take("who").unwrap_or_default());
         let mut need = |name: &str| options.remove(name).ok_or_else(|| format!("--{name} is missing; {USAGE}"));
         let verb = match verb.as_str() {
             "measure" => Verb::Measure {
@@ -125,10 +150,11 @@ impl Request {
                 Verb::Profile { model, runs: usize::try_from(runs).map_err(|error| error.to_string())? }
             }
             "count" => Verb::Count { model },
+            "clean" => Verb::Clean,
             _ => Verb::Facts,
         };
         match options.keys().next() {
-            None => Ok(Self { verb, memory_bytes, cpu_seconds }),
+            None => Ok(Self { verb, memory_bytes, cpu_seconds, lock, who, allow_root: !flags.is_empty() }),
             Some(name) => Err(format!("--{name} is not an option here; {USAGE}")),
         }
     }
@@ -151,6 +177,10 @@ impl Request {
     }
 
     fn answer(&self) -> Result<Answer, Failure> {
+        if geteuid().is_root() && !self.allow_root {
+            return Err(Failure::Obstacle(Obstacle::Root));
+        }
+        let _lock = self.lock()?;
         match &self.verb {
             Verb::Measure { model, protocol, target, device, reach } => {
                 let subject = Subject { target, device, reach: *reach };
@@ -175,26 +205,41 @@ impl Request {
                 let (nodes, output_hash) = model.count(&probe_input(model.input_len()))?;
                 Ok(Answer::Counted(Counted { nodes, output_hash, model_sha256 }))
             }
-            Verb::Facts => {
-                let pinned = conditions::pin();
-                Ok(Answer::Facts(Box::new(Facts {
-                    agent: AGENT.into(),
-                    engine: ENGINE.into(),
-                    arch: std::env::consts::ARCH.into(),
-                    conditions: Probe::start(pinned.as_slice()).read(),
-                })))
-            }
+            Verb::Facts => Ok(Answer::Facts(Box::new(Facts::read()))),
+            Verb::Clean => self.clean(),
         }
+    }
+
+    fn lock(&self) -> Result<Option<Lock>, Failure> {
+        let Some(path) = &self.lock else { return Ok(None) };
+        match Lock::take(path, &self.who) {
+            Ok(Ok(lock)) => Ok(Some(lock)),
+            Ok(Err(holder)) => Err(Failure::Obstacle(Obstacle::Busy(holder))),
+            Err(error) => Err(Failure::File(format!("cannot lock {}: {error}", path.display()))),
+        }
+    }
+
+    /// Removes the folder of this program, and the lock that it holds.
+    fn clean(&self) -> Result<Answer, Failure> {
+        let program = std::env::current_exe().map_err(failed(Path::new("this program")))?;
+        let folder = program.parent().expect("a program lies in a folder");
+        if !folder.join(MARK).is_file() {
+            let why =
+                format!("{} is not the agent's own folder: it holds no {MARK}; nothing removed", folder.display());
+            return Err(Failure::File(why));
+        }
+        std::fs::remove_dir_all(folder).map_err(failed(folder))?;
+        if let Some(lock) = &self.lock {
+            // In a folder open to all, another account's file stays that account's.
+            let _ = std::fs::remove_file(lock);
+        }
+        Ok(Answer::Cleaned(folder.display().to_string()))
     }
 }
 
 /// Runs every input of a file and writes the outputs to another.
 fn check(model: &Path, inputs: &str, outputs: &str) -> Result<Answer, Failure> {
-    let failed = |path: &str| {
-        let path = path.to_owned();
-        move |error: io::Error| Failure::File(format!("cannot use {path}: {error}"))
-    };
-    let bytes = std::fs::read(inputs).map_err(failed(inputs))?;
+    let bytes = std::fs::read(inputs).map_err(failed(inputs.as_ref()))?;
     let (numbers, rest) = bytes.as_chunks::<4>();
     let numbers = numbers.iter().map(|&x| f32::from_le_bytes(x)).collect::<Vec<_>>();
     let mut model = Model::load(model)?;
@@ -204,10 +249,15 @@ fn check(model: &Path, inputs: &str, outputs: &str) -> Result<Answer, Failure> {
     }
     let mut made = Vec::new();
     for input in numbers.chunks_exact(each) {
-        made.extend(model.run(input)?.iter().flat_map(|x| x.to_le_bytes()));
+        made.extend(little_endian(&model.run(input)?));
     }
-    std::fs::write(outputs, made).map_err(failed(outputs))?;
+    std::fs::write(outputs, made).map_err(failed(outputs.as_ref()))?;
     Ok(Answer::Checked(model.output_shape().to_vec()))
+}
+
+fn failed(path: &Path) -> impl Fn(io::Error) -> Failure {
+    let path = path.display().to_string();
+    move |error| Failure::File(format!("cannot use {path}: {error}"))
 }
 
 fn number(text: Option<String>, name: &str) -> Result<Option<u64>, String> {
