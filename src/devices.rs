@@ -25,7 +25,7 @@ pub fn open(name: &str, target: &Target, agent: Option<&Path>) -> Result<Box<dyn
     if let Some(path) = name.strip_prefix("recorded:") {
         return Ok(Box::new(Recorded::open(path.as_ref())?));
     }
-    let mut remote = remote(name, Some(target), agent)?;
+    let mut remote = remote(name, Some(target), agent).with_context(|| format!("--device {name}"))?;
     for skipped in &remote.connect()?.skipped {
         say(&format!("note: {name} does not use {skipped}"));
     }

@@ -14,8 +14,8 @@ use crate::terminal::{interrupted, say};
 /// How long a board is waited for unless the user says otherwise.
 pub const USUAL: Duration = Duration::from_secs(600);
 
-/// Pause before a lost board is tried again.
-const PAUSE: Duration = Duration::from_secs(10);
+/// Pause before a lost board is tried again: short enough for somebody who just switched it on.
+const PAUSE: Duration = Duration::from_secs(5);
 
 /// Time between two words on how long is left.
 const EVERY: Duration = Duration::from_secs(60);

@@ -9,6 +9,7 @@ mod recorded;
 mod remote;
 
 mod address;
+mod agent;
 mod script;
 mod talk;
 mod transport;
@@ -20,10 +21,11 @@ use std::path::Path;
 use targets::measurement::{Measurement, Protocol, Reach};
 
 pub use self::address::{Address, AddressError};
+pub use self::agent::Agent;
 pub use self::emulator::{Counter, Emulator};
 pub use self::local::Local;
 pub use self::recorded::{Recorded, Recorder};
-pub use self::remote::{Agent, Remote, Site};
+pub use self::remote::{Remote, Site};
 pub use self::transport::{Adb, HostKeys, Said, Ssh, Transport, transport};
 pub use self::trouble::Trouble;
 use crate::validate::{Limits, ModelInfo, Rejected, validate};

@@ -2,9 +2,10 @@
 
 use runtime::conditions::Probe;
 use runtime::engine::EngineError;
+use runtime::facts::{Facts, Radio};
 use runtime::protocol::{Subject, file_sha256, measure};
 use runtime::reference;
-use targets::measurement::{Protocol, Reach};
+use targets::measurement::{Conditions, Protocol, Reach};
 
 const TINY: Protocol = Protocol {
     warmup_window: 2,
@@ -80,6 +81,15 @@ fn raspberry_pi() -> tempfile::TempDir {
         ("sys/class/thermal/thermal_zone1/temp", "51000\n"),
         ("sys/class/thermal/cooling_device0/temp", "99000\n"),
         ("sys/devices/platform/soc/soc:firmware/get_throttled", "50005\n"),
+        ("sys/class/rfkill/rfkill0/type", "bluetooth\n"),
+        ("sys/class/rfkill/rfkill0/soft", "1\n"),
+        ("sys/class/rfkill/rfkill0/hard", "0\n"),
+        ("sys/class/rfkill/rfkill1/type", "wlan\n"),
+        ("sys/class/rfkill/rfkill1/soft", "0\n"),
+        ("sys/class/rfkill/rfkill1/hard", "0\n"),
+        ("sys/class/hwmon/hwmon0/name", "cpu_thermal\n"),
+        ("sys/class/hwmon/hwmon1/name", "rpi_volt\n"),
+        ("sys/class/hwmon/hwmon1/in0_lcrit_alarm", "1\n"),
     ];
     for (path, text) in files {
         let path = folder.path().join(path);
@@ -108,6 +118,28 @@ fn reads_the_conditions_of_a_board() {
     std::thread::sleep(std::time::Duration::from_millis(30));
     let other = probe.read().other_load.expect("time has passed");
     assert!(other > 0.2 && other <= 0.3, "{other}");
+}
+
+#[test]
+fn reads_what_moves_measurements() {
+    let board = raspberry_pi();
+    let conditions = Probe::at(board.path(), &[1]).read();
+    let facts = Facts::at(board.path(), conditions.clone());
+    assert_eq!(facts.board.as_deref(), Some("Raspberry Pi 4 Model B Rev 1.4"));
+    assert_eq!(facts.memory_bytes, Some(3_884_000 << 10));
+    let radio = |kind: &str, on| Radio { kind: kind.into(), on };
+    assert_eq!(facts.radios, Some(vec![radio("bluetooth", false), radio("wlan", true)]));
+    let check = |throttled, expected| {
+        let facts = Facts::at(board.path(), Conditions { throttled, ..conditions.clone() });
+        assert_eq!(facts.undervoltage, expected, "{throttled:?}");
+    };
+    check(Some(0x50005), Some(true)); // bit 0 now, bit 16 since boot
+    check(Some(0x1_0000), Some(true));
+    check(Some(0x4_0004), Some(false)); // hot, but fed
+    check(None, Some(true)); // as the driver of the supply says
+    let empty = tempfile::tempdir().expect("a folder");
+    let facts = Facts::at(empty.path(), Conditions::default());
+    assert_eq!((facts.board, facts.memory_bytes, facts.radios, facts.undervoltage), (None, None, None, None));
 }
 
 #[test]

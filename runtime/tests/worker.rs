@@ -116,6 +116,41 @@ fn a_flood_of_words_does_not_block() {
 }
 
 #[test]
+fn the_superuser_must_be_meant() {
+    let output = Command::new(env!("CARGO_BIN_EXE_pipeline-agent")).arg("facts").output().expect("starts");
+    let text = String::from_utf8(output.stdout).expect("JSON is text");
+    let lines: Vec<&str> = text.lines().collect();
+    // Whatever follows, the version comes first.
+    assert!(lines.len() == 2 && lines[0].starts_with("{\"speaks\":2,"), "{text}");
+    let is_root = std::fs::metadata("/proc/self").is_ok_and(|it| std::os::unix::fs::MetadataExt::uid(&it) == 0);
+    if is_root {
+        assert_eq!((output.status.code(), lines[1]), (Some(3), "{\"unavailable\":\"root\"}"));
+        assert!(String::from_utf8_lossy(&output.stderr).contains("allow-root"));
+    } else {
+        assert_eq!(output.status.code(), Some(0));
+    }
+}
+
+#[test]
+fn only_its_own_folder_is_cleaned() {
+    let parent = tempfile::tempdir().expect("a folder");
+    let folder = parent.path().join("agent");
+    std::fs::create_dir(&folder).expect("made");
+    let (program, lock) = (folder.join("pipeline-agent-1"), parent.path().join("lock"));
+    std::fs::copy(env!("CARGO_BIN_EXE_pipeline-agent"), &program).expect("copied");
+    let clean = || {
+        let mut command = Command::new(&program);
+        let output = command.args(["clean", "--allow-root", "--lock"]).arg(&lock).output().expect("starts");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (code, words) = clean();
+    assert!(code == Some(5) && words.contains("not the agent's own folder") && program.exists(), "{words}");
+    std::fs::write(folder.join(".pipeline-agent"), "").expect("written");
+    assert_eq!(clean(), (Some(0), String::new()));
+    assert!(!folder.exists() && !lock.exists());
+}
+
+#[test]
 fn requests_that_are_not_understood_exit_with_2() {
     let check = |args: &[&str]| {
         let output = Command::new(env!("CARGO_BIN_EXE_pipeline-agent")).args(args).output().expect("starts");

@@ -2,17 +2,17 @@
 
 use std::ffi::OsStr;
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitStatus;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use targets::measurement::{Measurement, Protocol, Reach};
 
+use super::agent::{Agent, does_not_start, runs_on};
 use super::transport::Transport;
 use super::trouble::{Trouble, one_line};
 use super::{Device, DeviceError, admit, device_error, io_error};
 use crate::facts::Facts;
-use crate::program::{Linking, Program};
 use crate::protocol::{Subject, file_sha256};
 use crate::validate::Limits;
 use crate::worker::messages::{Answer, Request, judge, longest, unexpected};
@@ -42,38 +42,6 @@ pub struct Remote {
     n_sent: u64,
     /// What is known of the board while it answers.
     site: Option<Site>,
-}
-
-/// The agent for a kind of board.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Agent {
-    /// The program, on this machine.
-    pub path: PathBuf,
-    /// Target triple that it was built for.
-    pub triple: String,
-}
-
-impl Agent {
-    /// The agent in the file at `path`, for boards of `triple`.
-    ///
-    /// # Errors
-    /// The file cannot be read, or is no program for such a board.
-    pub fn admit(path: &Path, triple: &str) -> Result<Self, DeviceError> {
-        admit_agent(path, triple)?;
-        Ok(Self { path: path.to_owned(), triple: triple.to_owned() })
-    }
-}
-
-/// Refuses a file that cannot be the agent, before it is taken to a board.
-fn admit_agent(path: &Path, triple: &str) -> Result<(), DeviceError> {
-    let bytes = std::fs::read(path).map_err(|source| io_error(path, source))?;
-    // A machine of this one's kind most often is this one, or has its libraries.
-    let is_like_here = triple.starts_with(std::env::consts::ARCH);
-    let linking = if is_like_here { Linking::Any } else { Linking::Static };
-    Program::read(&bytes).and_then(|program| program.fits(triple, linking)).map_err(|error| {
-        let why = format!("{}: {error}; `pipeline agent build` makes one that fits", path.display());
-        DeviceError::Unavailable { device: "agent".into(), why }
-    })
 }
 
 /// A board that was reached.
@@ -342,28 +310,6 @@ impl Device for Remote {
         }
         Ok(*measurement)
     }
-}
-
-/// Whether the words are those of a system that cannot run the program at all.
-fn does_not_start(said: &str) -> bool {
-    ["Exec format error", "yntax error", "annot execute", "ot found", "ermission denied", "o such file"]
-        .iter()
-        .any(|words| said.contains(words))
-}
-
-/// Whether programs for `triple` run on what `uname -m` calls `machine`.
-fn runs_on(triple: &str, machine: &str) -> bool {
-    let built_for = triple.split('-').next().unwrap_or_default();
-    let machines: &[&str] = match built_for {
-        "aarch64" => &["aarch64", "arm64"],
-        // A 64-bit kernel runs 32-bit programs too, on the boards that have one.
-        "arm" | "armv7" | "armv6" => &["armv6l", "armv7l", "armv8l", "aarch64"],
-        "x86_64" => &["x86_64", "amd64"],
-        "i586" | "i686" => &["i586", "i686", "x86_64"],
-        "riscv64gc" => &["riscv64"],
-        other => return other == machine,
-    };
-    machines.contains(&machine)
 }
 
 /// Who asks, for those who find the board in use: `user@host`.
