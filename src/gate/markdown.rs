@@ -1,6 +1,6 @@
 //! Findings as Markdown, fit for a job's summary: one table, and below it what did not hold.
 
-use targets::{Verdict, verdict::SHIFT};
+use targets::{Figure, Source, Verdict, verdict::SHIFT};
 
 use super::{Check, CheckResult, Findings, Model, Numbers, limit, signed_percent, timing};
 
@@ -62,16 +62,16 @@ fn row(model: &Model, check: &Check) -> String {
 }
 
 /// What must stand beside a figure that was not measured.
-fn how(figure: &targets::Figure) -> &'static str {
+fn how(figure: &Figure) -> &'static str {
     match figure.source {
-        targets::Source::Estimated { .. } => " (estimated, not measured)",
-        targets::Source::Exact | targets::Source::Measured { .. } => "",
+        Source::Estimated { .. } => " (estimated, not measured)",
+        Source::Exact | Source::Measured { .. } => "",
     }
 }
 
 fn is_measured(numbers: &Numbers) -> bool {
     match numbers {
-        Numbers::Bound { figure, .. } => matches!(figure.source, targets::Source::Measured { .. }),
+        Numbers::Bound { figure, .. } => matches!(figure.source, Source::Measured { .. }),
         Numbers::Comparison(_) => true,
     }
 }
