@@ -19,13 +19,21 @@ pub enum Work {
     Linear,
     /// Weights of convolutions, which come from memory once whatever the size of the image; in weights.
     Weights,
+    /// Values that convolutions other than depthwise ones read and write: they are packed for the
+    /// matrix product; in values.
+    Operands,
+    /// Inner loops of depthwise convolutions and max pooling, one for each row and tap: on narrow maps
+    /// they cost more than what they compute; in rows times taps.
+    Rows,
     /// Average pooling; in outputs times taps.
     AvgPool,
     /// Max pooling; in outputs times taps.
     MaxPool,
     /// Global average pooling; in input values.
     GlobalPool,
-    /// Activations, additions, batch norms that could not be folded, zeros; in values written.
+    /// Activations; in values written.
+    Activation,
+    /// Additions, batch norms that could not be folded, zeros; in values written.
     Elementwise,
     /// Concatenation; in values copied.
     Concat,
@@ -35,7 +43,7 @@ pub enum Work {
 
 impl Work {
     /// Number of kinds.
-    pub const COUNT: usize = 11;
+    pub const COUNT: usize = 14;
 
     /// Every kind, in the order of [`Features`].
     pub const ALL: [Self; Self::COUNT] = [
@@ -44,9 +52,12 @@ impl Work {
         Self::Depthwise,
         Self::Linear,
         Self::Weights,
+        Self::Operands,
+        Self::Rows,
         Self::AvgPool,
         Self::MaxPool,
         Self::GlobalPool,
+        Self::Activation,
         Self::Elementwise,
         Self::Concat,
         Self::Dispatch,
@@ -60,9 +71,12 @@ impl Work {
             Self::Depthwise => "depthwise",
             Self::Linear => "linear",
             Self::Weights => "weights",
+            Self::Operands => "operands",
+            Self::Rows => "rows",
             Self::AvgPool => "avg-pool",
             Self::MaxPool => "max-pool",
             Self::GlobalPool => "global-pool",
+            Self::Activation => "activation",
             Self::Elementwise => "elementwise",
             Self::Concat => "concat",
             Self::Dispatch => "dispatch",
@@ -75,7 +89,8 @@ impl Work {
             Self::Dense | Self::Pointwise | Self::Depthwise | Self::Linear => "MAC",
             Self::Weights => "weight",
             Self::AvgPool | Self::MaxPool => "tap",
-            Self::GlobalPool | Self::Elementwise | Self::Concat => "value",
+            Self::Operands | Self::GlobalPool | Self::Activation | Self::Elementwise | Self::Concat => "value",
+            Self::Rows => "row",
             Self::Dispatch => "operation",
         }
     }
@@ -117,13 +132,38 @@ pub fn features(graph: &Graph) -> Features {
             features.0[work as usize] += amount;
             n_ops += 1;
         }
-        if let Op::Conv2d(conv) = graph.op(id) {
-            let fan_in = graph.shape(graph.inputs(id)[0]).channels();
-            features.0[Work::Weights as usize] += (conv.channels * conv.taps(fan_in)) as f64;
-        }
+        add_overhead(&mut features, graph, id);
     }
     features.0[Work::Dispatch as usize] = f64::from(n_ops);
     features
+}
+
+/// What node `id` costs beside its arithmetic, because of how engines do it.
+#[inline]
+fn add_overhead(features: &mut Features, graph: &Graph, id: NodeId) {
+    let rows = |taps: usize| (graph.shape(id).channels() * graph.shape(id).spatial()[0] * taps) as f64;
+    match graph.op(id) {
+        Op::Conv2d(conv) => {
+            let input = graph.shape(graph.inputs(id)[0]);
+            features.0[Work::Weights as usize] += (conv.channels * conv.taps(input.channels())) as f64;
+            if 1 < conv.groups && conv.groups == input.channels() {
+                features.0[Work::Rows as usize] += rows(conv.kernel[0] * conv.kernel[1]);
+            } else {
+                features.0[Work::Operands as usize] += (input.elements() + graph.shape(id).elements()) as f64;
+            }
+        }
+        Op::MaxPool(pool) => features.0[Work::Rows as usize] += rows(pool.kernel[0] * pool.kernel[1]),
+        Op::Input
+        | Op::Identity
+        | Op::BatchNorm
+        | Op::Linear(_)
+        | Op::AvgPool(_)
+        | Op::GlobalAvgPool
+        | Op::Activation(_)
+        | Op::Add
+        | Op::Concat
+        | Op::Zero(_) => {}
+    }
 }
 
 /// What node `id` does in the shipped network; `None` where it is not part of it.
@@ -148,7 +188,8 @@ fn work(graph: &Graph, users: &[u32], id: NodeId) -> Option<(Work, f64)> {
         Op::MaxPool(pool) => Some((Work::MaxPool, outputs * (pool.kernel[0] * pool.kernel[1]) as f64)),
         Op::AvgPool(pool) => Some((Work::AvgPool, outputs * (pool.kernel[0] * pool.kernel[1]) as f64)),
         Op::GlobalAvgPool => Some((Work::GlobalPool, graph.shape(inputs[0]).elements() as f64)),
-        Op::Activation(_) | Op::Zero(_) => Some((Work::Elementwise, outputs)),
+        Op::Activation(_) => Some((Work::Activation, outputs)),
+        Op::Zero(_) => Some((Work::Elementwise, outputs)),
         Op::Add => Some((Work::Elementwise, outputs * (inputs.len() - 1) as f64)),
         Op::Concat => Some((Work::Concat, outputs)),
     }
