@@ -23,6 +23,8 @@ pub struct Probe {
     pub graph: Graph,
     /// Its work by kind.
     pub features: Features,
+    /// Whether it was chosen because it is unlike the others, not drawn at random.
+    pub designed: bool,
 }
 
 /// Sizes that networks are drawn in: those of the presets, on 32x32 colour images.
@@ -31,7 +33,9 @@ const SIZES: [(usize, usize); 4] = [(5, 8), (11, 6), (11, 12), (11, 20)];
 /// Networks that the probes are chosen from.
 const CANDIDATES: u64 = 600;
 
-/// `n` networks that together tell the prices of all work apart; the same for every call.
+/// `n` networks to fit a model to, the same for every call: half of them chosen to tell the prices of
+/// all work apart, half drawn at random to tell how good predictions are for networks like those of a
+/// search.
 ///
 /// # Errors
 /// The space cannot build a network, which its sizes rule out.
@@ -46,7 +50,13 @@ pub fn probes(table: &LatencyTable, n: usize) -> Result<Vec<Probe>> {
         candidates.push(probe(&space, cell, size(0))?);
     }
     let work: Vec<Features> = candidates.iter().map(|it| it.features).collect();
-    Ok(spanning(table, &work, n).into_iter().map(|idx| candidates[idx].clone()).collect())
+    let designed = spanning(table, &work, n.div_ceil(2));
+    let mut probes: Vec<Probe> =
+        designed.into_iter().map(|idx| Probe { designed: true, ..candidates[idx].clone() }).collect();
+    for step in 0..(n - probes.len()) as u64 {
+        probes.push(draw(&space, "probes at random", step)?);
+    }
+    Ok(probes)
 }
 
 /// `n` networks drawn at random, to hold predictions against.
@@ -71,5 +81,5 @@ fn size(idx: usize) -> Scale {
 fn probe(space: &CellSpace, cell: Cell, scale: Scale) -> Result<Probe> {
     let graph = space.build(&cell, &scale)?;
     let features = features(&graph);
-    Ok(Probe { cell, scale, graph, features })
+    Ok(Probe { cell, scale, graph, features, designed: false })
 }

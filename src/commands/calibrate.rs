@@ -92,9 +92,9 @@ impl Bench {
                 say(&format!("note: {}: {}. Mend it: {}", obstacle.found, obstacle.why, obstacle.mend));
             }
         }
-        // What other work takes does not count on the engine's own clock; its spread stays small.
-        let clock = if args.cpu_time { Clock::Cpu } else { Clock::Wall };
-        Ok(Self { device, allow, clock, percentile: target.percentile })
+        // See [`Clock::Cpu`].
+        let (clock, percentile) = if args.cpu_time { (Clock::Cpu, 0.1) } else { (Clock::Wall, target.percentile) };
+        Ok(Self { device, allow, clock, percentile })
     }
 
     fn measure_all(&mut self, phase: &str, probes: &[Probe]) -> Result<Vec<Measured>> {
@@ -127,7 +127,8 @@ impl Bench {
             exit: Exit::Invalid,
             message: format!("{} gave no time that a board would take", self.device.name()),
         };
-        Ok((sample.ok_or_else(none)?, measurement))
+        let sample = Sample { designed: probe.designed, ..sample.ok_or_else(none)? };
+        Ok((sample, measurement))
     }
 
     /// The samples with how they came about; nothing is fitted yet.
@@ -185,6 +186,7 @@ impl Bench {
             within_tenth: share(&|figure, seconds| (figure.value / seconds - 1.0).abs() <= 0.1),
             covered: share(&|figure, seconds| figure.low <= seconds && seconds <= figure.high),
             spearman: spearman(&predicted, &seconds),
+            samples: measured.into_iter().map(|it| it.0).collect(),
         })
     }
 }

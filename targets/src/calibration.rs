@@ -67,7 +67,8 @@ pub enum Clock {
     /// What a user waits.
     #[default]
     Wall,
-    /// What the engine's thread ran: the same on a machine that other work shares.
+    /// What the engine's thread ran: nearly the same on a machine that other work shares. That
+    /// work's marks on caches and clocks only ever lengthen it, so a low percentile is taken.
     Cpu,
 }
 
@@ -77,6 +78,8 @@ pub enum Clock {
 pub struct Sample {
     /// What it was: its architecture, as far as anyone needs to build it again.
     pub network: String,
+    /// Whether it was chosen because it is unlike the others, not drawn at random.
+    pub designed: bool,
     /// Its work by kind.
     pub features: Features,
     /// Its weights, in bytes.
@@ -106,7 +109,7 @@ pub struct Memory {
 }
 
 /// Predictions made before the measurement.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Check {
     /// Networks, drawn at random.
@@ -117,14 +120,20 @@ pub struct Check {
     pub covered: f64,
     /// Spearman's rank correlation of predicted and measured times.
     pub spearman: Option<f64>,
+    /// The networks.
+    pub samples: Vec<Sample>,
 }
 
 impl Calibration {
     /// A model of the target's costs that knows this board.
     pub fn model(&self, target: Target) -> CostModel {
         let mut model = CostModel::new(target);
-        let measured = self.samples.iter().map(|sample| (sample.features, sample.seconds));
-        model.latency.observe_all(&self.name(), measured);
+        let of = |designed| {
+            let samples = self.samples.iter().filter(move |sample| sample.designed == designed);
+            samples.map(|sample| (sample.features, sample.seconds))
+        };
+        model.latency.observe_designed(&self.name(), of(true));
+        model.latency.observe_all(&self.name(), of(false));
         if let Some(memory) = &self.memory {
             model.target.memory = memory.peak.clone();
         }
@@ -163,6 +172,7 @@ impl Sample {
     ) -> Option<Self> {
         Some(Self {
             network,
+            designed: false,
             features,
             weight_bytes: cost.model_bytes,
             activation_bytes: cost.peak_bytes,

@@ -16,7 +16,7 @@ use self::{
 };
 use crate::{
     budget::{Figure, Source},
-    conformal::interval,
+    conformal::{ENOUGH, interval},
     stats::{quantile, spearman},
     work::{Features, Work},
 };
@@ -31,6 +31,26 @@ pub struct LatencyTable {
     pub interval: [f64; 2],
     /// Nanoseconds a unit of each kind of work; all positive.
     pub ns_per_unit: BTreeMap<Work, f64>,
+}
+
+impl LatencyTable {
+    /// Fills in the prices that a file may leave out, from the nearest it gives.
+    pub(crate) fn complete(&mut self) {
+        let nearest = [
+            // A linear layer reads each of its weights for one MAC.
+            (Work::Weights, Work::Linear, 1.0),
+            (Work::Activation, Work::Elementwise, 1.0),
+            // What packs a value stays in the cache.
+            (Work::Operands, Work::Elementwise, 0.25),
+            // A file without it has the rows in the MAC's price: little is left.
+            (Work::Rows, Work::Depthwise, 1.0),
+        ];
+        for (missing, near, times) in nearest {
+            if let Some(price) = self.ns_per_unit.get(&near).map(|price| price * times) {
+                self.ns_per_unit.entry(missing).or_insert(price);
+            }
+        }
+    }
 }
 
 /// Predicts latency from the work in a network.
@@ -57,6 +77,8 @@ struct Observation {
     seconds: f64,
     /// Whether the time fell into the interval predicted before it was known.
     foreseen: bool,
+    /// Whether it was measured because it is unlike the others.
+    designed: bool,
 }
 
 /// Factor up and down for a fit to fewer measurements than the quantile needs. On published
@@ -86,6 +108,18 @@ impl LatencyModel {
 
     /// As [`LatencyModel::observe`] for several networks, refitting once.
     pub fn observe_all(&mut self, device: &str, measured: impl IntoIterator<Item = (Features, f64)>) {
+        self.take_in(device, measured, false);
+    }
+
+    /// As [`LatencyModel::observe_all`], for networks chosen because they are unlike the others, as a
+    /// [`crate::design`] does. They tell prices apart like any other, but their errors are larger
+    /// than those of networks to come: the interval is not taken from them where there are enough
+    /// others.
+    pub fn observe_designed(&mut self, device: &str, measured: impl IntoIterator<Item = (Features, f64)>) {
+        self.take_in(device, measured, true);
+    }
+
+    fn take_in(&mut self, device: &str, measured: impl IntoIterator<Item = (Features, f64)>, designed: bool) {
         let known = self.observations.len();
         for (features, seconds) in measured {
             let work = time(&table_prices(&self.table), &features);
@@ -94,7 +128,7 @@ impl LatencyModel {
             }
             let expected = self.predict(&features);
             let foreseen = expected.low <= seconds && seconds <= expected.high;
-            self.observations.push(Observation { features, seconds, foreseen });
+            self.observations.push(Observation { features, seconds, foreseen, designed });
         }
         if known < self.observations.len() {
             self.devices.insert(device.to_owned());
@@ -145,7 +179,9 @@ impl LatencyModel {
             None => (None, left_out),
         };
         self.prices = prices.prices;
-        self.interval = interval(&self.errors, FEW);
+        let others = self.observations.iter().zip(&self.errors).filter(|(it, _)| !it.designed);
+        let others: Vec<f64> = others.map(|(_, error)| *error).collect();
+        self.interval = interval(if ENOUGH <= others.len() { &others } else { &self.errors }, FEW);
     }
 
     /// What estimates rest on: measured networks, or the table and where it was not measured.

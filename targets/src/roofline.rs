@@ -43,7 +43,7 @@ impl FarBelow {
 pub const FAR: f64 = 5.0;
 
 impl Roofline {
-    /// Least nanoseconds for a unit of this work; `None` where a unit has no fixed size.
+    /// Least nanoseconds for a unit of this work; `None` for what is no more than an engine's overhead.
     pub fn least_ns(&self, work: Work) -> Option<f64> {
         let flops = |n: f64| n / (self.flops_per_cycle * self.max_mhz * 1e-3);
         let bytes = |n: f64| n / self.memory_bytes_per_second * 1e9;
@@ -57,8 +57,8 @@ impl Roofline {
             Work::AvgPool | Work::MaxPool => Some(flops(1.0)),
             Work::GlobalPool => Some(flops(1.0).max(bytes(4.0))),
             // A value read and one written.
-            Work::Elementwise | Work::Concat => Some(bytes(8.0)),
-            Work::Dispatch => None,
+            Work::Activation | Work::Elementwise | Work::Concat => Some(bytes(8.0)),
+            Work::Operands | Work::Rows | Work::Dispatch => None,
         }
     }
 

@@ -150,10 +150,7 @@ impl Target {
     pub fn parse(path: &str, text: &str) -> Result<Self, TargetError> {
         let mut file: File = toml::from_str(text)
             .map_err(|error| TargetError::Format { path: path.to_owned(), error: Box::new(error) })?;
-        // A linear layer reads each of its weights for one MAC.
-        if let Some(&linear) = file.latency.ns_per_unit.get(&Work::Linear) {
-            file.latency.ns_per_unit.entry(Work::Weights).or_insert(linear);
-        }
+        file.latency.complete();
         file.check().map_err(|(field, expected)| TargetError::Range { path: path.to_owned(), field, expected })?;
         let bounds = file.budget.iter().map(|(&metric, text)| {
             let parse = |text: &Option<String>| text.as_deref().map(|text| metric.parse(text)).transpose();

@@ -22,13 +22,21 @@ pub enum Work {
     Linear,
     /// Weights of convolutions, which come from memory once whatever the size of the image; in weights.
     Weights,
+    /// Values that convolutions other than depthwise ones read and write: they are packed for the
+    /// matrix product; in values.
+    Operands,
+    /// Inner loops of depthwise convolutions and max pooling, one for each row and tap: on narrow maps
+    /// they cost more than what they compute; in rows times taps.
+    Rows,
     /// Average pooling; in outputs times taps.
     AvgPool,
     /// Max pooling; in outputs times taps.
     MaxPool,
     /// Global average pooling; in input values.
     GlobalPool,
-    /// Activations, additions, batch norms that could not be folded, zeros; in values written.
+    /// Activations; in values written.
+    Activation,
+    /// Additions, batch norms that could not be folded, zeros; in values written.
     Elementwise,
     /// Concatenation; in values copied.
     Concat,
@@ -38,7 +46,7 @@ pub enum Work {
 
 impl Work {
     /// Number of kinds.
-    pub const COUNT: usize = 11;
+    pub const COUNT: usize = 14;
 
     /// Every kind, in the order of [`Features`].
     pub const ALL: [Self; Self::COUNT] = [
@@ -47,9 +55,12 @@ impl Work {
         Self::Depthwise,
         Self::Linear,
         Self::Weights,
+        Self::Operands,
+        Self::Rows,
         Self::AvgPool,
         Self::MaxPool,
         Self::GlobalPool,
+        Self::Activation,
         Self::Elementwise,
         Self::Concat,
         Self::Dispatch,
@@ -63,9 +74,12 @@ impl Work {
             Self::Depthwise => "depthwise",
             Self::Linear => "linear",
             Self::Weights => "weights",
+            Self::Operands => "operands",
+            Self::Rows => "rows",
             Self::AvgPool => "avg-pool",
             Self::MaxPool => "max-pool",
             Self::GlobalPool => "global-pool",
+            Self::Activation => "activation",
             Self::Elementwise => "elementwise",
             Self::Concat => "concat",
             Self::Dispatch => "dispatch",
@@ -78,7 +92,8 @@ impl Work {
             Self::Dense | Self::Pointwise | Self::Depthwise | Self::Linear => "MAC",
             Self::Weights => "weight",
             Self::AvgPool | Self::MaxPool => "tap",
-            Self::GlobalPool | Self::Elementwise | Self::Concat => "value",
+            Self::Operands | Self::GlobalPool | Self::Activation | Self::Elementwise | Self::Concat => "value",
+            Self::Rows => "row",
             Self::Dispatch => "operation",
         }
     }
@@ -120,38 +135,42 @@ pub fn features(graph: &Graph) -> Features {
 pub fn cost_and_features(graph: &Graph) -> (StaticCost, Features) {
     // Counted in integers, which add faster and exactly.
     let mut amounts = [0_u64; Work::COUNT];
-    let cost = static_cost_with(graph, |id, shipped| {
-        let (work, amount) = work(graph, id, shipped);
-        amounts[work as usize] += amount;
-        if let Op::Conv2d(conv) = graph.op(id) {
-            let fan_in = graph.shape(graph.inputs(id)[0]).channels();
-            amounts[Work::Weights as usize] += (conv.channels * conv.taps(fan_in)) as u64;
-        }
-    });
+    let cost = static_cost_with(graph, |id, shipped| add_work(&mut amounts, graph, id, shipped));
     amounts[Work::Dispatch as usize] = cost.n_ops;
     (cost, Features(amounts.map(|amount| amount as f64)))
 }
 
-/// What node `id` of the shipped network does.
+/// Adds what node `id` of the shipped network does: its arithmetic, and what it costs beside that
+/// because of how engines do it.
 #[inline(always)]
-fn work(graph: &Graph, id: NodeId, Shipped { macs, outputs }: Shipped) -> (Work, u64) {
+fn add_work(amounts: &mut [u64; Work::COUNT], graph: &Graph, id: NodeId, Shipped { macs, outputs }: Shipped) {
+    let mut add = |work: Work, amount: u64| amounts[work as usize] += amount;
     let inputs = graph.inputs(id);
+    let rows = |taps: u64| (graph.shape(id).channels() * graph.shape(id).spatial()[0]) as u64 * taps;
     match graph.op(id) {
         Op::Conv2d(conv) => {
-            let work = match conv.groups {
-                1 if conv.kernel == [1, 1] => Work::Pointwise,
-                1 => Work::Dense,
-                groups if groups == graph.shape(inputs[0]).channels() => Work::Depthwise,
-                _ => Work::Dense,
-            };
-            (work, macs)
+            let input = graph.shape(inputs[0]);
+            let taps = conv.kernel[0] * conv.kernel[1];
+            add(Work::Weights, (conv.channels * conv.taps(input.channels())) as u64);
+            if 1 < conv.groups && conv.groups == input.channels() {
+                add(Work::Depthwise, macs);
+                add(Work::Rows, rows(taps as u64));
+                return;
+            }
+            add(if conv.groups == 1 && taps == 1 { Work::Pointwise } else { Work::Dense }, macs);
+            add(Work::Operands, input.elements() as u64 + outputs);
         }
-        Op::Linear(_) => (Work::Linear, macs),
-        Op::MaxPool(pool) => (Work::MaxPool, outputs * (pool.kernel[0] * pool.kernel[1]) as u64),
-        Op::AvgPool(pool) => (Work::AvgPool, outputs * (pool.kernel[0] * pool.kernel[1]) as u64),
-        Op::GlobalAvgPool => (Work::GlobalPool, graph.shape(inputs[0]).elements() as u64),
-        Op::Input | Op::Identity | Op::BatchNorm | Op::Activation(_) | Op::Zero(_) => (Work::Elementwise, outputs),
-        Op::Add => (Work::Elementwise, outputs * (inputs.len() as u64 - 1)),
-        Op::Concat => (Work::Concat, outputs),
+        Op::Linear(_) => add(Work::Linear, macs),
+        Op::MaxPool(pool) => {
+            let taps = (pool.kernel[0] * pool.kernel[1]) as u64;
+            add(Work::MaxPool, outputs * taps);
+            add(Work::Rows, rows(taps));
+        }
+        Op::AvgPool(pool) => add(Work::AvgPool, outputs * (pool.kernel[0] * pool.kernel[1]) as u64),
+        Op::GlobalAvgPool => add(Work::GlobalPool, graph.shape(inputs[0]).elements() as u64),
+        Op::Activation(_) => add(Work::Activation, outputs),
+        Op::Input | Op::Identity | Op::BatchNorm | Op::Zero(_) => add(Work::Elementwise, outputs),
+        Op::Add => add(Work::Elementwise, outputs * (inputs.len() as u64 - 1)),
+        Op::Concat => add(Work::Concat, outputs),
     }
 }

@@ -172,7 +172,7 @@ fn badly_served_work_is_named() {
     assert_eq!(least(Work::Weights).map(|ns| (ns * 1e4).round()), Some(16_667.0));
     assert_eq!(least(Work::Elementwise).map(|ns| (ns * 1e4).round()), Some(33_333.0));
     assert_eq!(least(Work::Dispatch), None);
-    // By the target's own table: 1.8 ns a depthwise MAC is 10.8 times the least, 5.2 ns a tap 62 times.
+    // By the target's own table: 1.2 ns a depthwise MAC is 7.2 times the least, 5.2 ns a tap 62 times.
     let report = CostModel::new(rpi4()).latency.fit_report();
     let found: Vec<Work> = roofline.far_below(&report).iter().map(|it| it.work).collect();
     assert_eq!(found, [Work::AvgPool, Work::MaxPool, Work::Depthwise]);

@@ -1,7 +1,7 @@
 //! How well does a model fitted to few measurements predict times that others measured on real boards?
 #![expect(clippy::print_stdout, reason = "figures are worth reading")]
 
-use targets::{Features, Figure, LatencyModel, stats::spearman};
+use targets::{Features, Figure, LatencyModel, Target, design::spanning, stats::spearman};
 
 use crate::{
     published::{mobilenet_times, nas_bench_times, rpi4},
@@ -98,4 +98,30 @@ fn left_out_mobilenets_are_predicted_within_a_tenth() {
     assert_eq!(n, 92);
     assert!(97 * n <= 100 * near, "{near} of {n} within 10 %");
     assert!((80..=88).contains(&inside), "{inside} of {n} inside the interval");
+}
+
+/// Networks chosen because they are unlike the others sharpen the prices and leave the promise of
+/// the interval to those drawn at random.
+#[test]
+fn a_design_keeps_the_promise_of_intervals() {
+    let Some(times) = nas_bench_times(6) else { return };
+    let table = Target::find("rpi4").expect("it is built in").latency;
+    let candidates: Vec<Features> = times.iter().step_by(25).map(|it| it.0).collect();
+    let designed: Vec<(Features, f64)> =
+        spanning(&table, &candidates, 10).into_iter().map(|idx| times[25 * idx]).collect();
+    let mut random = Random(5);
+    let mut covered = 0.0;
+    for _ in 0..40 {
+        let mut model = rpi4();
+        model.observe_designed("the board", designed.iter().copied());
+        model.observe_all("the board", (0..10).map(|_| times[random.below(times.len())]));
+        let asked: Vec<(Features, f64)> = (0..500).map(|_| times[random.below(times.len())]).collect();
+        let inside = asked.iter().filter(|(features, seconds)| {
+            let figure = model.predict(features);
+            figure.low <= *seconds && *seconds <= figure.high
+        });
+        covered += inside.count() as f64 / asked.len() as f64 / 40.0;
+    }
+    println!("10 designed and 10 random networks: {:.1} % inside", 100.0 * covered);
+    assert!((0.86..=0.94).contains(&covered), "{covered} inside the interval");
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use graph::{Graph, cost::static_cost};
-use targets::{Features, LatencyModel, Target, features, stats::spearman};
+use targets::{Features, LatencyModel, Target, features, stats::quantile, stats::spearman};
 
 use crate::networks::{mobilenet_v1, mobilenet_v2, nas_bench_201};
 
@@ -83,6 +83,10 @@ fn the_rpi4_table_orders_networks_of_a_raspberry_pi() {
     let inside = figures.iter().zip(&measured).filter(|(figure, seconds)| (figure.low..=figure.high).contains(seconds));
     let inside = inside.count() as f64 / measured.len() as f64;
     println!("{} networks: Spearman {order:.3}, {:.1} % inside the interval", measured.len(), 100.0 * inside);
+    let mut ratios: Vec<f64> = measured.iter().zip(&predicted).map(|(measured, it)| measured / it).collect();
+    ratios.sort_by(f64::total_cmp);
+    let at = |p| quantile(&ratios, p).expect("many networks");
+    println!("measured over predicted: 98 in 100 from {:.2} to {:.2}, median {:.2}", at(0.01), at(0.99), at(0.5));
     assert!(1_000 < measured.len());
     assert!(0.85 <= order, "Spearman {order}");
     assert!(0.95 <= inside, "{inside} inside the interval");
@@ -109,7 +113,12 @@ fn the_rpi4_table_has_the_right_magnitude() {
             measured.push(seconds);
         }
         let order = spearman(&predicted, &measured).expect("16 networks");
-        println!("{} on {system}: Spearman {order:.3}", measured.len());
+        let ratios = || measured.iter().zip(&predicted).map(|(measured, it)| measured / it);
+        let (least, most) = (ratios().fold(f64::INFINITY, f64::min), ratios().fold(0.0, f64::max));
+        println!(
+            "{} on {system}: Spearman {order:.3}, measured over predicted {least:.2} to {most:.2}",
+            measured.len()
+        );
         assert_eq!(measured.len(), 16);
         assert!(0.95 <= order, "{system}: Spearman {order}");
     }
