@@ -1,8 +1,9 @@
-//! Writes the networks that `benches/against_onnxruntime.py` times, each in every form: `networks FOLDER`.
+//! Writes the networks that `benches/against_onnxruntime.py` times, each in every form and in some at once:
+//! `networks FOLDER`.
 
 use std::{error::Error, fs, path::Path};
 
-use export::{Lowering, Metadata, onnx_as, placeholder_weights};
+use export::{Average, Depthwise, DepthwiseStride, Lowering, Max, Metadata, onnx_as, placeholder_weights};
 use graph::{Activation, Conv2d, Graph, GraphError, NodeId, Op, Pads, Pool2d, Shape, fold::shipped};
 use search::space::{
     Scale, SearchSpace,
@@ -14,10 +15,18 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::create_dir_all(&folder)?;
     for (name, graph) in networks()? {
         let plain = Lowering::default();
+        let together = Lowering {
+            average: Average::PaddedDepthwise,
+            max: Max::Separable,
+            depthwise: Depthwise::Padded,
+            depthwise_stride: DepthwiseStride::After,
+            ..plain
+        };
         let weights = placeholder_weights(&graph, 0);
-        for lowering in std::iter::once(plain).chain(plain.alternatives(&shipped(&graph)).into_iter().flatten()) {
-            let words = lowering.to_string().replace(": ", "-").replace(", ", "-").to_lowercase();
-            let file = onnx_as(&graph, &weights, &Metadata::default(), lowering)?;
+        let alone = plain.alternatives(&shipped(&graph)).into_iter().flatten();
+        let forms = alone.map(|form| (form.to_string().replace([':', ','], "").replace(' ', "-").to_lowercase(), form));
+        for (words, form) in forms.chain([("plain".to_owned(), plain), ("together".to_owned(), together)]) {
+            let file = onnx_as(&graph, &weights, &Metadata::default(), form)?;
             fs::write(Path::new(&folder).join(format!("{name}.{words}.onnx")), file)?;
         }
     }

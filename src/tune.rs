@@ -82,8 +82,6 @@ pub fn tune(
     let mut bench = Bench { device, folder: folder.path(), write: &write, reach: Reach::Local };
     let plain = Lowering::default();
     let kinds = plain.alternatives(shipped);
-    let n_forms: usize = kinds.iter().map(Vec::len).sum();
-    say(&format!("timing {n_forms} forms in {ROUNDS} rounds"));
     let alone: Vec<Lowering> = kinds.iter().flatten().copied().collect();
     let (mut tried, mut noise) = bench.time(plain, &alone)?;
 
@@ -160,7 +158,8 @@ impl Bench<'_> {
         // A column a file; the last is the plain one again.
         let columns: Vec<usize> = (0..=forms.len()).chain([0]).collect();
         let mut times = vec![Vec::with_capacity(ROUNDS); columns.len()];
-        for _ in 0..ROUNDS {
+        for round in 1..=ROUNDS {
+            say(&format!("round {round} of {ROUNDS}: {} forms and the plain one twice", forms.len()));
             for (column, &file) in times.iter_mut().zip(&columns) {
                 column.push(self.visit(&path(file))?);
             }
