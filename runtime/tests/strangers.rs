@@ -92,6 +92,7 @@ fn failure(error: &WorkerError) -> String {
         | WorkerError::Late { .. }
         | WorkerError::Died { .. }
         | WorkerError::Agent { .. }
+        | WorkerError::Unavailable(_)
         | WorkerError::Speech(_) => format!("BROKEN: {error}"),
     }
 }

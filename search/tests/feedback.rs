@@ -212,6 +212,7 @@ impl Meter for Board {
             model_sha256: String::new(),
             engine: String::new(),
             agent: String::new(),
+            agent_sha256: String::new(),
             protocol: Protocol::quick(),
             warmup_runs: 0,
             warmup_settled: true,

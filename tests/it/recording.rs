@@ -73,7 +73,7 @@ fn real() -> &'static Measurement {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let model = folder.path().join("reference.onnx");
         fs::write(&model, runtime::reference::onnx()).expect("a temporary folder can be written");
-        let worker = Worker::new(PROGRAM, &["agent"]);
+        let worker = Worker::new(PROGRAM, &["worker"]);
         let measured = worker.measure(&model, &Protocol::quick(), "rpi4", "bench", Reach::Local);
         measured.expect("the reference network runs everywhere")
     })
