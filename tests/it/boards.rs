@@ -27,6 +27,7 @@ struct Bench {
 const SSH: &str = r#"#!/bin/sh
 bench=$(dirname "$0")
 case "$*" in *"-O exit"*) exit 0 ;; esac
+printf '%s\n' "$@" > "$bench/args"
 if [ ! -e "$bench/on" ]; then
   echo "ssh: connect to host board port 22: Connection refused" >&2
   exit 255
@@ -44,8 +45,8 @@ case $call in
   *"; prepare "*)
     printf 'machine aarch64\nlock /tmp/lock\nagent present\nfolder /home/pi/.cache/pipeline-agent\n' ;;
   *"; receive "*)
-    # ... receive 'PATH' 'SHA256' 'MODE'
-    printf '%s\n' "$call" | sed "s/.*; receive '[^']*' '\([^']*\)'.*/\1/" > "$bench/model"
+    # ... receive 'SECONDS' 'PATH' 'SHA256' 'MODE'
+    printf '%s\n' "$call" | sed "s/.*; receive '[^']*' '[^']*' '\([^']*\)'.*/\1/" > "$bench/model"
     printf 'pipeline:ready\n'
     cat > /dev/null ;;
   *"'facts'"*) cat "$bench/facts.jsonl" ;;
@@ -127,6 +128,11 @@ fn boards_have_names() {
     bench
         .run("device check pi")
         .expect(0, &["Raspberry Pi 4", "TOO WEAK", "radios       unknown", "next: pipeline measure"]);
+    // Nobody is asked for a password, and where nobody watches no new host is believed.
+    let args = fs::read_to_string(bench.path("args")).expect("ssh was started");
+    for option in ["BatchMode=yes", "StrictHostKeyChecking=yes", "ControlMaster=auto", "--\nboard\nsh -s\n"] {
+        assert!(args.contains(option), "{args}");
+    }
     let told = bench.run("device check pi --json").expect(0, &[]).json();
     assert_eq!(told["facts"]["board"], "Raspberry Pi 4 Model B Rev 1.4");
     bench.run("device check local").expect(2, &["pipeline doctor"]);

@@ -64,6 +64,8 @@ prepare() {
       # Models of this session whose connection was cut, and of those that nobody came back for.
       rm -rf "$folder/work-$session-"*
       find "$folder" -name 'work-*' -mtime +0 -prune -exec rm -rf {} + 2>/dev/null
+      # Agents of other versions, and halves of them. One that runs is not harmed.
+      find "$folder" -name 'pipeline-agent-*' ! -name "$agent" -mtime +6 -exec rm -f {} + 2>/dev/null
       if [ "$(hash_of "$folder/$agent")" = "$sha256" ]; then echo "agent present"; fi
       echo "folder $folder"
       return 0
@@ -79,11 +81,18 @@ hash_of() {
   if [ -f "$1" ]; then sha256sum < "$1" | cut -c 1-64; fi
 }
 
-# receive FILE SHA256 MODE: says that it is ready, and takes what comes until the input ends.
+# within SECONDS COMMAND..: ends a command that waits for a connection that fell silent.
+within() {
+  if command -v timeout > /dev/null; then timeout -s KILL "$@"; else shift && "$@"; fi
+}
+
+# receive SECONDS FILE SHA256 MODE: says that it is ready, and takes what comes until the input ends.
 receive() {
+  seconds=$1
+  shift
   mkdir -p -m 700 "${1%/*}" || return 73
   echo pipeline:ready
-  if ! cat > "$1.$$.part"; then
+  if ! within "$seconds" cat > "$1.$$.part"; then
     df -k "${1%/*}" >&2
     rm -f "$1.$$.part"
     return 73
@@ -143,9 +152,9 @@ clean() {
   done
 }
 
-# give FILE, remove FOLDER
+# give SECONDS FILE, remove FOLDER
 give() {
-  cat "$1"
+  within "$1" cat "$2"
 }
 
 remove() {

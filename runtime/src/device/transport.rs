@@ -42,13 +42,15 @@ pub trait Transport: Send {
         let sha256 = file_sha256(local).map_err(unreadable)?;
         let file = File::open(local).map_err(unreadable)?;
         let limit = transfer_limit(file.metadata().map_err(unreadable)?.len());
-        let said = converse(self, &call("receive", &[remote, &sha256, mode]), Some(file), limit)?;
+        let seconds = limit.as_secs().to_string();
+        let said = converse(self, &call("receive", &[&seconds, remote, &sha256, mode]), Some(file), limit)?;
         said.succeeded().map(drop)
     }
 
     /// Fetches a file of at most `most` bytes from there.
     fn pull(&self, remote: &str, local: &Path, most: u64) -> Result<(), Trouble> {
-        let bytes = self.run("give", &[remote], transfer_limit(most))?.succeeded()?;
+        let limit = transfer_limit(most);
+        let bytes = self.run("give", &[&limit.as_secs().to_string(), remote], limit)?.succeeded()?;
         std::fs::write(local, bytes).map_err(|source| Trouble::File { path: local.display().to_string(), source })
     }
 }

@@ -128,6 +128,6 @@ fn a_noisy_login_disturbs_nothing() {
     fs::write(&program, text.replace("shift 3\n", banner)).expect("it is ours");
     let path = reference_model(board.path());
     device(&board, adb(&board, "x")).measure(&path, &brief()).expect("measured");
-    let said = adb(&board, "x").run("give", &["/dev/null"], Duration::from_secs(20)).expect("answers");
+    let said = adb(&board, "x").run("give", &["9", "/dev/null"], Duration::from_secs(20)).expect("answers");
     assert_eq!((said.status, &said.stdout[..]), (0, &b""[..]));
 }

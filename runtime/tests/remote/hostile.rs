@@ -84,7 +84,7 @@ fn the_canary_sings() {
     let program = board.path().join("adb");
     let text = fs::read_to_string(&program).expect("written").replace("\"$*\"", "\"$* $(cat serial)\"");
     fs::write(&program, text).expect("it is ours");
-    let _ = adb(&board, "; touch canary").run("give", &["/dev/null"], LIMIT);
+    let _ = adb(&board, "; touch canary").run("give", &["9", "/dev/null"], LIMIT);
     assert!(is_obeyed(&board));
 }
 
@@ -128,7 +128,7 @@ fn serials_are_arguments() {
         let serial = serial.replace('\0', "");
         // An address refuses most of them; what is made without one is no danger either.
         let _ = format!("adb://{serial}").parse::<Address>();
-        let said = adb(&board, &serial).run("give", &["/dev/null"], LIMIT).expect("answers");
+        let said = adb(&board, &serial).run("give", &["9", "/dev/null"], LIMIT).expect("answers");
         prop_assert_eq!(said.status, 0);
         prop_assert_eq!(fs::read_to_string(board.path().join("serial")).expect("written"), serial);
         prop_assert!(!is_obeyed(&board));
@@ -158,7 +158,7 @@ fn addresses_are_refused_or_reach_their_host() {
             let expected = format!("{}\n{host}", user.as_deref().unwrap_or_default());
             let mut ssh = Ssh::new(address);
             (ssh.program, ssh.host_keys) = (board.path().join("ssh"), HostKeys::Known);
-            let said = ssh.run("give", &["/dev/null"], LIMIT).expect("answers");
+            let said = ssh.run("give", &["9", "/dev/null"], LIMIT).expect("answers");
             prop_assert_eq!(said.status, 0);
             prop_assert_eq!(fs::read_to_string(board.path().join("host")).expect("written"), expected);
             n_reached.set(n_reached.get() + 1);

@@ -65,11 +65,15 @@ fn only_the_agent_stays_and_clean_removes_it() {
         fs::metadata(env!("CARGO_BIN_EXE_pipeline-agent")).expect("built").len()
     );
 
-    // What a session left behind that never came back is removed by the next one, after a day.
-    let left = folder.join("work-1-1");
-    fs::create_dir(&left).expect("made");
-    let long_ago = std::time::SystemTime::now() - Duration::from_secs(3 * 24 * 3_600);
-    fs::File::open(&left).and_then(|it| it.set_modified(long_ago)).expect("it is ours");
+    // What a session left behind that never came back is removed by the next one, after a day; agents
+    // of other versions after a week.
+    let day = Duration::from_secs(24 * 3_600);
+    fs::create_dir(folder.join("work-1-1")).expect("made");
+    fs::write(folder.join("pipeline-agent-0.12.part"), "half").expect("it is ours");
+    for (name, days) in [("work-1-1", 3), ("pipeline-agent-0.12.part", 9), (kept[1].as_str(), 99)] {
+        let then = std::time::SystemTime::now() - days * day;
+        fs::File::open(folder.join(name)).and_then(|it| it.set_modified(then)).expect("it is ours");
+    }
     let mut last = board.remote(board.port);
     last.connect().expect("reached");
     assert_eq!(names(&folder), kept);
