@@ -6,6 +6,7 @@ mod strategies;
 mod studies;
 
 mod budgets;
+mod calibrate;
 mod cli;
 mod end_to_end;
 mod interrupted;
