@@ -68,7 +68,19 @@ fn help_tells_the_exit_codes() {
             assert!(is_told, "{code} is missing in {}", said.stdout);
         }
     }
-    let stages = ["search", "train", "export", "measure", "verify", "report", "inspect", "targets", "data", "doctor"];
+    let stages = [
+        "search",
+        "train",
+        "export",
+        "measure",
+        "verify",
+        "report",
+        "inspect",
+        "targets",
+        "data",
+        "calibrate",
+        "doctor",
+    ];
     run(&folder, "--help").expect(0, &stages);
     for stage in stages {
         run(&folder, &format!("{stage} --help")).expect(0, &["Usage: pipeline"]);

@@ -8,6 +8,7 @@ mod studies;
 
 mod boards;
 mod budgets;
+mod calibrate;
 mod cli;
 mod end_to_end;
 mod gate;
