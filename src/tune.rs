@@ -27,7 +27,7 @@ pub struct Tuned {
     pub device: String,
     /// How it was reached.
     pub reach: Reach,
-    /// Largest distance from 1 of the plain network's time over its own, taken twice a round.
+    /// Distance from 1 of the plain network's time over its own, taken twice a round: the largest but for one round.
     pub noise: f64,
     /// Every form that was tried.
     pub tried: Vec<Tried>,
@@ -42,14 +42,14 @@ pub struct Tried {
     pub seconds: f64,
     /// Median over the rounds of its CPU time over the plain network's.
     pub time_ratio: f64,
-    /// Smallest and largest of these ratios.
+    /// Smallest and largest of these ratios, but for one round at either end.
     pub range: (f64, f64),
     /// Largest difference of an output from the plain network's, relative to the largest output.
     pub difference: f64,
 }
 
-/// Rounds: each times every form once, in a fresh process. A form that is no better is faster in all of them once in 128
-/// times.
+/// Rounds: each times every form once, in a fresh process. One may be spoilt at either end. A form that is no better is
+/// faster in all but one once in 16 times, but then hardly by more than noise.
 const ROUNDS: usize = 7;
 
 /// A smaller gain than this is not worth a file that is harder to read.
@@ -57,18 +57,6 @@ const LEAST_GAIN: f64 = 0.01;
 
 /// Largest difference of an output, relative to the largest, that counts as the same network.
 const TOLERANCE: f64 = 1e-5;
-
-/// One visit of a form in a round.
-const VISIT: Protocol = Protocol {
-    warmup_window: 20,
-    warmup_windows: 3,
-    warmup_tolerance: 0.02,
-    warmup_limit_ms: 200,
-    blocks: 3,
-    min_samples: 60,
-    time_limit_ms: 500,
-    threads: 1,
-};
 
 /// Times each form of each kind of operation in `shipped` alone, then the best of each kind together.
 ///
@@ -165,15 +153,15 @@ impl Bench<'_> {
             }
         }
         let ratios = |column: &[f64]| sorted(column.iter().zip(&times[0]).map(|(time, plain)| time / plain).collect());
-        let noise =
-            ratios(&times[columns.len() - 1]).iter().fold(0.0, |noise: f64, ratio| noise.max((ratio - 1.0).abs()));
+        let distances = ratios(&times[columns.len() - 1]).iter().map(|ratio| (ratio - 1.0).abs()).collect();
+        let noise = sorted(distances)[ROUNDS - 2];
         let tried = forms.iter().zip(&times[1..]).zip(differences).map(|((form, column), difference)| {
             let ratios = ratios(column);
             Tried {
                 forms: form.to_string(),
                 seconds: middle(&sorted(column.clone())),
                 time_ratio: middle(&ratios),
-                range: (ratios[0], ratios[ratios.len() - 1]),
+                range: (ratios[1], ratios[ratios.len() - 2]),
                 difference,
             }
         });
@@ -182,7 +170,7 @@ impl Bench<'_> {
 
     /// Median CPU time of one inference, in seconds.
     fn visit(&mut self, model: &Path) -> Result<f64> {
-        let measurement = self.device.measure(model, &VISIT)?;
+        let measurement = self.device.measure(model, &Protocol::quick())?;
         self.reach = measurement.reach;
         if measurement.reach == Reach::Emulated {
             return Err(exit::usage("--tune needs a real device: an emulated one does not tell which form is faster"));
