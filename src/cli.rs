@@ -417,7 +417,7 @@ pub struct CalibrateArgs {
     #[arg(long, value_name = "NAME|FILE")]
     pub target: String,
     /// Where to measure: local, a name from `pipeline device list`, ssh://USER@HOST, adb://SERIAL, or
-    /// recorded:FILE
+    /// recorded:FILE; counted prints a price table from instruction counts instead
     #[arg(long, value_name = "DEVICE", default_value = "local")]
     pub device: String,
     /// Agent for a board over ssh or adb [default: that of `pipeline agent build`]

@@ -12,6 +12,7 @@ use targets::{
     calibration::FORMAT, obstacles::obstacles, stats::spearman,
 };
 
+use super::{count, count_table};
 use crate::{
     calibrations,
     cli::CalibrateArgs,
@@ -25,6 +26,9 @@ use crate::{
 /// The command.
 pub fn run(args: &CalibrateArgs) -> Result<Exit> {
     let target = Target::find(&args.target)?;
+    if args.device == count::DEVICE && !args.dry_run {
+        return count_table::run(args, &target);
+    }
     let probes = probes(&target.latency, usize::from(args.probes))?;
     let path = args.out.clone().unwrap_or_else(|| calibrations::kept(&target));
     if args.dry_run {

@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod calibrate;
 mod count;
+mod count_table;
 pub mod data;
 pub mod device;
 pub mod doctor;

@@ -12,7 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{
-    command::{PROGRAM, Said, pipeline_with},
+    command::{Said, pipeline_with},
     micro::{lines, words, workplace},
     recording,
 };
@@ -97,12 +97,25 @@ impl Bench {
         pipeline_with(self.folder.path(), &words(line), &[("PATH", &path), ("PIPELINE_DEVICES", &devices)])
     }
 
-    /// With a board named `pi`. The agent is never run: any program will do.
+    /// With a board named `pi`. The agent is never run: a header that says what it is for will do.
     fn with_pi(self) -> Self {
-        let line = format!("device add pi ssh://pi@board --target rpi4 --agent {PROGRAM}");
+        let agent = self.path("agent");
+        fs::write(&agent, program_for_aarch64()).expect("a temporary folder can be written");
+        let line = format!("device add pi ssh://pi@board --target rpi4 --agent {}", agent.display());
         self.run(&line).expect(0, &["added pi", "next: pipeline device check pi"]);
         self
     }
+}
+
+/// The header of a static program for 64-bit ARM that holds nothing.
+fn program_for_aarch64() -> Vec<u8> {
+    let mut header = vec![0; 64];
+    header[..7].copy_from_slice(&[0x7f, b'E', b'L', b'F', 2, 1, 1]); // 64 bits, lowest byte first, version 1
+    header[16] = 2; // a program
+    header[18] = 183; // AArch64
+    header[20] = 1;
+    header[52] = 64; // its own size
+    header
 }
 
 #[test]

@@ -91,7 +91,9 @@ fn a_measured_run_with_a_deadline_resumes_too() {
     assert!(trials.iter().enumerate().all(|(idx, trial)| trial["trial"] == idx), "numbered from 0 without gaps");
     let whole = lines(&reference().path.join("study.jsonl"));
     assert_eq!(trials.len(), whole.len(), "the effort is that of an uninterrupted run");
-    run(&folder, "verify --run run --device recorded:board.jsonl").expect(0, &["keeps its promise"]);
+    let own = recording::of(&path.join("model.onnx"), recording::calm(Duration::from_millis(2)));
+    recording::write(&folder.path().join("own.jsonl"), &[own]);
+    run(&folder, "verify --run run --device recorded:own.jsonl").expect(0, &["keeps its promise"]);
 }
 
 /// Arguments that go on with the run at `path`, or begin it.

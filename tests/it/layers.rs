@@ -7,13 +7,14 @@ use std::{
 };
 
 /// A crate of the workspace and what it may name, of the workspace and of [`CONTROLLED`].
-const CRATES: [(&str, &[&str]); 6] = [
+const CRATES: [(&str, &[&str]); 7] = [
     ("graph", &[]),
     ("targets", &["graph"]),
     ("data", &["ureq"]),
     ("export", &["graph", "onnx-protobuf", "protobuf"]),
     ("runtime", &["targets", "tract-onnx", "onnx-protobuf", "protobuf"]),
     ("search", &["graph", "targets", "data", "burn"]),
+    ("counter", &[]),
 ];
 
 /// Crates from outside that only some may name. A prefix stands for a family: `burn` for `burn-flex`.

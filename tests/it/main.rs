@@ -10,6 +10,7 @@ mod boards;
 mod budgets;
 mod calibrate;
 mod cli;
+mod emulated;
 mod end_to_end;
 mod gate;
 mod interrupted;
