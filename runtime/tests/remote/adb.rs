@@ -92,6 +92,7 @@ fn every_shell_measures_tidies_and_ends_what_hangs() {
         let mark = format!("8765.{}", std::process::id());
         let mut hangs = remote;
         hangs.agent = script_agent(board.path(), 2, &format!("sleep {mark}"));
+        hangs.connect().expect("reached");
         hangs.worker = WorkerLimits { time: Duration::from_secs(1), ..hangs.worker };
         let error = hangs.profile(&path, 1).expect_err("it hangs");
         assert!(error.to_string().contains("did not finish"), "{name}: {error}");

@@ -93,7 +93,7 @@ fn files_of_any_name_arrive() {
     let board = board(Path::new("/usr/bin:/bin"));
     let (here, back) = (board.path().join("here"), board.path().join("back"));
     fs::write(&here, b"content").expect("written");
-    proptest!(config(CASES / 2), |(folder in name(), name in name())| {
+    proptest!(config(CASES / 4), |(folder in name(), name in name())| {
         let there = board.path().join("home").join(&folder).join(&name);
         let remote = there.to_str().expect("text");
         let way = adb(&board, "x");
