@@ -52,8 +52,9 @@ fn keeps_the_form_that_is_faster_and_says_what_it_gains() {
 
 /// The tuned file takes the place of the plain one in everything that follows.
 fn settled(folder: &tempfile::TempDir, path: &Path) {
-    recording::write_for_any(&folder.path().join("any.jsonl"), &recording::calm(Duration::from_millis(9)), 1);
-    run(folder, "measure --run run --device recorded:any.jsonl").expect(0, &["measured on rpi4"]);
+    let own = recording::of(&path.join("model.onnx"), recording::calm(Duration::from_millis(9)));
+    recording::write(&folder.path().join("own.jsonl"), &[own]);
+    run(folder, "measure --run run --device recorded:own.jsonl").expect(0, &["measured on rpi4"]);
     assert!(json(&path.join("receipt.json"))["files"]["model.onnx"].is_string());
     run(folder, "verify --run run").expect(0, &["keeps its promise"]);
 }

@@ -155,13 +155,14 @@ fn agents_that_cannot_work_are_told_apart() {
     bytes[18..20].copy_from_slice(&[0xf7, 0]); // ELF's machine: BPF
     let liar = board.folder.path().join("liar");
     fs::write(&liar, bytes).expect("written");
-    let liar = Agent::admit(&liar, &agent().triple).expect("it has the magic number");
+    check_unavailable(Agent::admit(&liar, &agent().triple), &["its processor is", "pipeline agent build"]);
+    let liar = Agent { path: liar, ..agent() };
     check_unavailable(with(liar).connect(), &["does not start", "pipeline agent build"]);
     let text = board.folder.path().join("text");
     fs::write(&text, "not a program").expect("written");
     check_unavailable(
         Agent::admit(&text, "aarch64-unknown-linux-gnu"),
-        &["not a program", "aarch64", "pipeline agent build"],
+        &["is not a Linux program", "pipeline agent build"],
     );
     if user() == "root" {
         let mut careful = with(agent());
