@@ -127,7 +127,11 @@ impl From<Features> for BTreeMap<Work, f64> {
 pub fn features(graph: &Graph) -> Features {
     let users = graph.n_users();
     let (mut features, mut n_ops) = (Features::default(), 0_u32);
+    let mut values = Values::new(users.len());
     for id in graph.ids() {
+        if values.is_known(graph, &users, id) {
+            continue;
+        }
         if let Some((work, amount)) = work(graph, &users, id) {
             features.0[work as usize] += amount;
             n_ops += 1;
@@ -136,6 +140,59 @@ pub fn features(graph: &Graph) -> Features {
     }
     features.0[Work::Dispatch as usize] = f64::from(n_ops);
     features
+}
+
+/// Which nodes compute what another one has computed already: the engine does that once. Nodes with
+/// weights of their own never do.
+struct Values {
+    /// The first node with the same value, by [`NodeId::index`].
+    first: Vec<NodeId>,
+    /// Of each value, the last node without weights that reads it as its first input, and from each of
+    /// those the one before.
+    readers: Vec<Option<NodeId>>,
+    before: Vec<Option<NodeId>>,
+}
+
+impl Values {
+    fn new(n_nodes: usize) -> Self {
+        Self { first: Vec::with_capacity(n_nodes), readers: vec![None; n_nodes], before: vec![None; n_nodes] }
+    }
+
+    /// Takes in node `id`, after all before it; tells whether it computes nothing new.
+    #[inline]
+    fn is_known(&mut self, graph: &Graph, users: &[u32], id: NodeId) -> bool {
+        if let Some(same) = alias(graph, users, id) {
+            self.first.push(self.first[same.index()]);
+            // It is counted with what it is folded into.
+            return true;
+        }
+        let known = self.find(graph, id);
+        self.first.push(known.unwrap_or(id));
+        known.is_some()
+    }
+
+    fn find(&mut self, graph: &Graph, id: NodeId) -> Option<NodeId> {
+        let op = graph.op(id);
+        match op {
+            // Activations are part of the convolution before them to many engines.
+            Op::Input | Op::Conv2d(_) | Op::Linear(_) | Op::BatchNorm | Op::Activation(_) => return None,
+            Op::MaxPool(_) | Op::AvgPool(_) | Op::GlobalAvgPool | Op::Add | Op::Concat | Op::Identity | Op::Zero(_) => {
+            }
+        }
+        let first = |input: &NodeId| self.first[input.index()];
+        let reads = first(graph.inputs(id).first()?);
+        let mut next = self.readers[reads.index()];
+        while let Some(other) = next {
+            let same = |(a, b): (&NodeId, &NodeId)| first(a) == first(b);
+            let (here, there) = (graph.inputs(id), graph.inputs(other));
+            if graph.op(other) == op && here.len() == there.len() && here.iter().zip(there).all(same) {
+                return Some(other);
+            }
+            next = self.before[other.index()];
+        }
+        self.before[id.index()] = self.readers[reads.index()].replace(id);
+        None
+    }
 }
 
 /// What node `id` costs beside its arithmetic, because of how engines do it.
