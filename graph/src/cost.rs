@@ -35,7 +35,7 @@ impl StaticCost {
 
 /// Costs of `graph` for one sample.
 pub fn static_cost(graph: &Graph) -> StaticCost {
-    static_cost_with(graph, |_, _| {})
+    static_cost_with(graph, |_, _, _| {})
 }
 
 /// An operation of the network as it ships.
@@ -47,10 +47,22 @@ pub struct Shipped {
     pub outputs: u64,
 }
 
+/// Which node of the shipped network each node seen so far stands for.
+#[derive(Clone, Copy)]
+pub struct Origins<'a>(&'a [Value]);
+
+impl Origins<'_> {
+    /// As [`fold::origin`], for a node that was shown or stood before one.
+    #[inline(always)]
+    pub fn of(&self, id: NodeId) -> NodeId {
+        NodeId(self.0[id.index()].stands_for)
+    }
+}
+
 /// As [`static_cost`]; shows every operation as shipped to `visit`, in execution order, so that
 /// whoever counts something else needs no way of its own through the graph.
 #[inline]
-pub fn static_cost_with(graph: &Graph, mut visit: impl FnMut(NodeId, Shipped)) -> StaticCost {
+pub fn static_cost_with(graph: &Graph, mut visit: impl FnMut(NodeId, Shipped, Origins)) -> StaticCost {
     let users = graph.n_users();
     let mut cost = StaticCost::default();
     // By node, as small as they can be: what follows reads them out of order.
@@ -68,7 +80,7 @@ pub fn static_cost_with(graph: &Graph, mut visit: impl FnMut(NodeId, Shipped)) -
         values.push(Value { bytes, dead_bytes: bytes, stands_for });
         if folds_into.is_none() && !matches!(graph.op(id), Op::Input) {
             cost.n_ops += 1;
-            visit(id, Shipped { macs: cost.macs - before, outputs });
+            visit(id, Shipped { macs: cost.macs - before, outputs }, Origins(&values));
         }
     }
     let mut live_bytes = 0;

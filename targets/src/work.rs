@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use graph::{
     Graph, NodeId, Op,
-    cost::{Shipped, StaticCost, static_cost_with},
+    cost::{Origins, Shipped, StaticCost, static_cost_with},
 };
 use serde::{Deserialize, Serialize};
 
@@ -135,9 +135,59 @@ pub fn features(graph: &Graph) -> Features {
 pub fn cost_and_features(graph: &Graph) -> (StaticCost, Features) {
     // Counted in integers, which add faster and exactly.
     let mut amounts = [0_u64; Work::COUNT];
-    let cost = static_cost_with(graph, |id, shipped| add_work(&mut amounts, graph, id, shipped));
-    amounts[Work::Dispatch as usize] = cost.n_ops;
+    let mut values = Values::new(graph);
+    let cost = static_cost_with(graph, |id, shipped, origins| {
+        if !values.is_known(graph, id, origins) {
+            add_work(&mut amounts, graph, id, shipped);
+            amounts[Work::Dispatch as usize] += 1;
+        }
+    });
     (cost, Features(amounts.map(|amount| amount as f64)))
+}
+
+/// Which nodes compute what another one has computed already: the engine does that once. Nodes with
+/// weights of their own never do.
+struct Values {
+    /// The first node with the same value, by [`NodeId::index`].
+    first: Vec<NodeId>,
+    /// Of each value, the last node without weights that reads it as its first input, and from each of
+    /// those the one before.
+    readers: Vec<Option<NodeId>>,
+    before: Vec<Option<NodeId>>,
+}
+
+impl Values {
+    fn new(graph: &Graph) -> Self {
+        let first = graph.ids().collect();
+        Self { first, readers: vec![None; graph.n_nodes()], before: vec![None; graph.n_nodes()] }
+    }
+
+    /// Takes in node `id` of the shipped network, after all before it; tells whether it computes nothing new.
+    #[inline]
+    fn is_known(&mut self, graph: &Graph, id: NodeId, origins: Origins) -> bool {
+        let op = graph.op(id);
+        match op {
+            // Activations are part of the convolution before them to many engines.
+            Op::Input | Op::Conv2d(_) | Op::Linear(_) | Op::BatchNorm | Op::Activation(_) => return false,
+            Op::MaxPool(_) | Op::AvgPool(_) | Op::GlobalAvgPool | Op::Add | Op::Concat | Op::Identity | Op::Zero(_) => {
+            }
+        }
+        let first = |input: &NodeId| self.first[origins.of(*input).index()];
+        let inputs = graph.inputs(id);
+        let Some(reads) = inputs.first().map(first) else { return false };
+        let mut next = self.readers[reads.index()];
+        while let Some(other) = next {
+            let same = |(a, b): (&NodeId, &NodeId)| first(a) == first(b);
+            let others = graph.inputs(other);
+            if graph.op(other) == op && inputs.len() == others.len() && inputs.iter().zip(others).all(same) {
+                self.first[id.index()] = other;
+                return true;
+            }
+            next = self.before[other.index()];
+        }
+        self.before[id.index()] = self.readers[reads.index()].replace(id);
+        false
+    }
 }
 
 /// Adds what node `id` of the shipped network does: its arithmetic, and what it costs beside that

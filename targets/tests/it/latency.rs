@@ -74,15 +74,51 @@ fn random_graph() -> impl Strategy<Value = Graph> {
     )
 }
 
+/// Operations of a graph that no earlier one has done: the slow and plain way to count them.
+fn n_different(graph: &Graph) -> usize {
+    let mut first: Vec<NodeId> = Vec::new();
+    let mut n = 0;
+    for id in graph.ids() {
+        let has_weights =
+            matches!(graph.op(id), Op::Input | Op::Conv2d(_) | Op::Linear(_) | Op::BatchNorm | Op::Activation(_));
+        let inputs = |of: NodeId| graph.inputs(of).iter().map(|it| first[it.index()]).collect::<Vec<_>>();
+        let same = graph
+            .ids()
+            .take_while(|it| *it < id)
+            .find(|other| !has_weights && graph.op(*other) == graph.op(id) && inputs(*other) == inputs(id));
+        n += usize::from(same.is_none() && *graph.op(id) != Op::Input);
+        first.push(same.unwrap_or(id));
+    }
+    n
+}
+
+/// Two pools of one map are one pool to an engine, and so is all that follows them.
+#[test]
+fn what_is_computed_twice_is_counted_once() {
+    let mut graph = Graph::default();
+    let image = graph.input(Shape::Map([4, 5, 5]));
+    let mut add = |name: &'static str, op: Op, inputs: &[NodeId]| graph.add(name, op, inputs).expect("shapes fit");
+    let pools = ["a", "b", "c", "d"].map(|name| add(name, Op::AvgPool(Pool2d::same(3, 1)), &[image]));
+    let sums = [add("ab", Op::Add, &pools[..2]), add("cd", Op::Add, &pools[2..])];
+    let last = add("last", Op::Add, &sums);
+    add("conv", Op::Conv2d(Conv2d::same(4, 1, 1)), &[last]);
+    add("other conv", Op::Conv2d(Conv2d::same(4, 1, 1)), &[last]);
+    let found = features(&graph);
+    assert_eq!(found.get(Work::AvgPool), 9.0 * 100.0);
+    assert_eq!(found.get(Work::Elementwise), 2.0 * 100.0);
+    // The pool, two sums, and two convolutions, whose weights differ.
+    assert_eq!(found.get(Work::Dispatch), 5.0);
+}
+
 proptest! {
     #[test]
     fn work_is_that_of_the_shipped_graph(graph in random_graph()) {
         let (found, shipped, cost) = (features(&graph), shipped(&graph), static_cost(&graph));
         let macs = [Work::Dense, Work::Pointwise, Work::Depthwise, Work::Linear].map(|work| found.get(work));
         prop_assert_eq!(macs.iter().sum::<f64>(), cost.macs as f64);
-        prop_assert_eq!(found.get(Work::Dispatch), cost.n_ops as f64);
+        prop_assert!(found.get(Work::Dispatch) <= cost.n_ops as f64);
         prop_assert!(4.0 * found.get(Work::Weights) <= cost.model_bytes as f64);
-        prop_assert_eq!(found.get(Work::Dispatch), (shipped.n_nodes() - 1) as f64);
+        prop_assert_eq!(found.get(Work::Dispatch), n_different(&shipped) as f64);
         // A norm that ships, behind another one, would be folded if the shipped graph were a trained one.
         if !shipped.ids().any(|id| *shipped.op(id) == Op::BatchNorm) {
             prop_assert_eq!(found, features(&shipped));
