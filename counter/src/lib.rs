@@ -125,10 +125,9 @@ enum Access {
 /// stores, and bit 22 tells them apart (Arm Architecture Reference Manual, C4.1).
 fn access(instruction: u32) -> Option<Access> {
     let is_access = instruction >> 25 & 0b101 == 0b100;
-    is_access.then(|| if instruction >> 22 & 1 == 1 { Access::Load } else { Access::Store })
+    is_access.then_some(if instruction >> 22 & 1 == 1 { Access::Load } else { Access::Store })
 }
 
-#[expect(clippy::too_many_arguments, reason = "qemu's interface")]
 extern "C" fn on_system_call(
     _id: u64,
     _vcpu: c_uint,

@@ -147,19 +147,23 @@ pub fn cost_and_features(graph: &Graph) -> (StaticCost, Features) {
 
 /// Which nodes compute what another one has computed already: the engine does that once. Nodes with
 /// weights of their own never do.
-struct Values {
-    /// The first node with the same value, by [`NodeId::index`].
-    first: Vec<NodeId>,
-    /// Of each value, the last node without weights that reads it as its first input, and from each of
-    /// those the one before.
-    readers: Vec<Option<NodeId>>,
-    before: Vec<Option<NodeId>>,
+///
+/// Nodes are written as their index plus one, and 0 is none: the whole is then zeros to begin with.
+struct Values(Vec<Value>);
+
+#[derive(Clone, Copy, Default)]
+struct Value {
+    /// The first node with the same value, where that is another.
+    same_as: u32,
+    /// The last node without weights that reads this value as its first input.
+    reader: u32,
+    /// Of a node without weights, the one before it that reads the same first input.
+    before: u32,
 }
 
 impl Values {
     fn new(graph: &Graph) -> Self {
-        let first = graph.ids().collect();
-        Self { first, readers: vec![None; graph.n_nodes()], before: vec![None; graph.n_nodes()] }
+        Self(vec![Value::default(); graph.n_nodes()])
     }
 
     /// Takes in node `id` of the shipped network, after all before it; tells whether it computes nothing new.
@@ -172,20 +176,23 @@ impl Values {
             Op::MaxPool(_) | Op::AvgPool(_) | Op::GlobalAvgPool | Op::Add | Op::Concat | Op::Identity | Op::Zero(_) => {
             }
         }
-        let first = |input: &NodeId| self.first[origins.of(*input).index()];
+        let first = |input: &NodeId| {
+            let origin = origins.of(*input).index();
+            (self.0[origin].same_as as usize).checked_sub(1).unwrap_or(origin)
+        };
         let inputs = graph.inputs(id);
         let Some(reads) = inputs.first().map(first) else { return false };
-        let mut next = self.readers[reads.index()];
-        while let Some(other) = next {
+        let mut next = self.0[reads].reader;
+        while let Some(other) = next.checked_sub(1).and_then(|idx| graph.ids().nth(idx as usize)) {
             let same = |(a, b): (&NodeId, &NodeId)| first(a) == first(b);
             let others = graph.inputs(other);
             if graph.op(other) == op && inputs.len() == others.len() && inputs.iter().zip(others).all(same) {
-                self.first[id.index()] = other;
+                self.0[id.index()].same_as = next;
                 return true;
             }
-            next = self.before[other.index()];
+            next = self.0[other.index()].before;
         }
-        self.before[id.index()] = self.readers[reads.index()].replace(id);
+        self.0[id.index()].before = std::mem::replace(&mut self.0[reads].reader, id.index() as u32 + 1);
         false
     }
 }

@@ -1,4 +1,5 @@
 //! Do verdicts catch what they promise to, and nothing else? By simulation, and by hand.
+#![expect(clippy::print_stdout, reason = "figures are worth reading")]
 
 use targets::{
     Allow, Bound, Measurement, Metric, Regression, Verdict, against_bound, in_rounds, regression, verdict::holm,
