@@ -14,7 +14,7 @@ fn a_measured_bound_that_nothing_meets_is_told() {
     let folder = workplace();
     recording::write_for_any(&folder.path().join("slow.jsonl"), &recording::calm(Duration::from_millis(80)), 1_500);
     let said = run(&folder, "search --config micro.toml --run run --device recorded:slow.jsonl --max-latency 20ms");
-    said.expect(1, &["networks met the budget", "latency at most 20 ms: never met; the nearest was", "measured"]);
+    said.expect(1, &["networks met the budget", "latency at most 20 ms: never met; the nearest was", "measurement"]);
     assert!(!folder.path().join("run/model.onnx").exists(), "what is over budget is not returned");
 }
 
