@@ -15,7 +15,7 @@ pub fn run(args: &TargetsArgs) -> Result<Exit> {
         None if args.json => terminal::print(&serde_json::to_string(Target::builtin())?),
         None => {
             for target in Target::builtin() {
-                terminal::print(&format!("{:<8} {}", target.name, target.title));
+                terminal::print(&format!("{:<11} {}", target.name, target.title));
             }
             terminal::print("more: pipeline targets show NAME; a target file of your own works wherever a name does");
         }

@@ -110,8 +110,16 @@ pub enum TargetError {
 }
 
 /// The files built in, with their paths for errors.
-const FILES: [(&str, &str); 2] =
-    [("targets/rpi4.toml", include_str!("../rpi4.toml")), ("targets/host.toml", include_str!("../host.toml"))];
+const FILES: [(&str, &str); 8] = [
+    ("targets/rpi4.toml", include_str!("../rpi4.toml")),
+    ("targets/rpi5.toml", include_str!("../rpi5.toml")),
+    ("targets/rpi3.toml", include_str!("../rpi3.toml")),
+    ("targets/rpi-zero2w.toml", include_str!("../rpi-zero2w.toml")),
+    ("targets/aarch64.toml", include_str!("../aarch64.toml")),
+    ("targets/armv7.toml", include_str!("../armv7.toml")),
+    ("targets/android.toml", include_str!("../android.toml")),
+    ("targets/host.toml", include_str!("../host.toml")),
+];
 
 static BUILTIN: LazyLock<Vec<Target>> = LazyLock::new(|| {
     let parse = |(path, text)| Target::parse(path, text).expect("the files built in are tested");

@@ -300,7 +300,7 @@ fn results_are_readable_by_programs() {
     let folder = workplace();
     recording::write(&folder.path().join("calm.jsonl"), &[recording::calm(Duration::from_millis(10))]);
     let json = |line: &str| run(&folder, &format!("{line} --json")).expect(0, &[]).json();
-    assert_eq!(json("targets").as_array().map(Vec::len), Some(2));
+    assert_eq!(json("targets").as_array().map(Vec::len), Some(8));
     assert_eq!(json("targets show rpi4")["name"], "rpi4");
     let sets = json("data list");
     let names: Vec<_> = sets.as_array().expect("a list").iter().map(|set| set["name"].as_str()).collect();
