@@ -3,8 +3,8 @@
 //! A mark is a harmless system call with a number that nobody else uses: `getpriority` of the
 //! process [`MARK`]` + value`. At each mark the counters so far are kept, and when the program ends
 //! they are written to the file named by the argument `out`, one line a mark:
-//! `value instructions loads stores`. The counts are exact, and the same on any machine whatever
-//! its load.
+//! `value instructions loads stores`. The counts are exact, and do not depend on the machine or
+//! its load: what differs between two runs is what the program itself does differently.
 //!
 //! The plugin speaks version 1 of qemu's plugin interface, that of qemu 7.2; the functions it
 //! declares are those of `qemu-plugin.h`, written down anew because Debian ships no such file.

@@ -2,9 +2,10 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use targets::{Bound, CountScale, Counts, Judgement, Metric, NodeCounts, Target};
 
+use super::measure;
 use crate::{
     cli::MeasureArgs,
     exit::{self, Exit},
@@ -24,7 +25,7 @@ pub fn file(args: &MeasureArgs, model: &Path, target: &Target) -> Result<Exit> {
     let counts = kit::counting(target)?.count(model)?;
     let figure = scale.latency(&counts, 0);
     if let Some(path) = &args.save {
-        save(path, &counts)?;
+        measure::save(path, &counts)?;
     }
     let judgement = match &args.max_latency {
         Some(text) => {
@@ -44,7 +45,7 @@ pub fn file(args: &MeasureArgs, model: &Path, target: &Target) -> Result<Exit> {
         lines(&counts);
         terminal::print(&format!("latency       {}", figure.describe(Metric::Latency)));
         if let (Some(judgement), Some(text)) = (judgement, &args.max_latency) {
-            terminal::print(&format!("{text}: {}", super::measure::in_words(judgement)));
+            terminal::print(&format!("{text}: {}", measure::in_words(judgement)));
         }
         if let Some(change) = change {
             let verdict = if change <= CHANGE { "no more than before" } else { "more than before" };
@@ -94,22 +95,11 @@ const MOST_OPS: usize = 8;
 
 /// Relative growth over the last counts in a file of JSON lines.
 fn against(path: &Path, counts: &Counts) -> Result<f64> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let line = text.lines().rfind(|line| !line.trim().is_empty());
-    let line = line.ok_or_else(|| exit::file(format!("{} holds no counts", path.display())))?;
-    let before: Counts =
-        serde_json::from_str(line).map_err(|error| exit::file(format!("{}: not counts: {error}", path.display())))?;
+    let before: Counts = measure::last(path)?;
     let same = [("target", &before.target, &counts.target), ("processor", &before.processor, &counts.processor)];
     if let Some((what, then, now)) = same.into_iter().find(|(_, then, now)| then != now) {
         let why = format!("{}: the baseline's {what} is {then}, not {now}; they cannot be compared", path.display());
         return Err(exit::Failure { exit: Exit::Invalid, message: why }.into());
     }
     Ok(counts.instructions as f64 / before.instructions.max(1) as f64 - 1.0)
-}
-
-fn save(path: &Path, counts: &Counts) -> Result<()> {
-    use std::io::Write;
-    let at = || format!("cannot write {}", path.display());
-    let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path).with_context(at)?;
-    writeln!(file, "{}", serde_json::to_string(counts)?).with_context(at)
 }

@@ -8,6 +8,7 @@ use search::{
     space::{SearchSpace, cell::CellSpace},
     study::Trial,
 };
+use serde::{Serialize, de::DeserializeOwned};
 use targets::{Allow, Bound, Cost, Figure, Judgement, Measurement, Metric, Protocol, Source, Target, features};
 
 use super::{Images, count, export, export::Exported, report};
@@ -160,15 +161,16 @@ pub fn in_words(judgement: Judgement) -> &'static str {
     }
 }
 
-/// The last measurement in a file of JSON lines.
-fn last(path: &Path) -> Result<Measurement> {
+/// The last line of a file of JSON lines that [`save`] has written.
+pub fn last<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     let line = text.lines().rfind(|line| !line.trim().is_empty());
     let line = line.ok_or_else(|| exit::file(format!("{} holds no measurement", path.display())))?;
     serde_json::from_str(line).map_err(|error| exit::file(format!("{}: {error}", path.display())))
 }
 
-fn save(path: &Path, measurement: &Measurement) -> Result<()> {
+/// Appends a line to a file of JSON lines.
+pub fn save(path: &Path, measurement: &impl Serialize) -> Result<()> {
     use std::io::Write;
     let at = || format!("cannot write {}", path.display());
     let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path).with_context(at)?;

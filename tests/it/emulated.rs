@@ -82,7 +82,7 @@ fn the_agent_for_a_board_computes_what_this_machine_computes() {
 }
 
 #[test]
-fn counts_repeat_explain_themselves_and_notice_two_percent() {
+fn counts_repeat_and_explain_themselves() {
     let Some(counter) = counter("instruction counts for rpi4") else { return };
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("model.onnx");
