@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use targets::{Calibration, Clock, CostModel, Target, calibration::FORMAT};
+use targets::{Calibration, Clock, CostModel, CountScale, Target, calibration::FORMAT};
 
 use crate::{
     commands::data_home,
-    exit,
+    exit, kit,
     receipt::Calibrated,
     run_folder::{CALIBRATION, RunFolder},
     terminal::say,
@@ -66,6 +66,22 @@ pub fn of_run(folder: &RunFolder, target: &Target) -> Result<(CostModel, Option<
         sha256: folder.sha256(CALIBRATION)?,
     };
     Ok((calibration.model(target.clone()), Some(told)))
+}
+
+/// What turns instruction counts into time: fitted to the board by its calibration, or the target's own.
+///
+/// # Errors
+/// There is a calibration whose networks were not counted, or the target has no scale.
+pub fn scale(calibration: Option<&Calibration>, target: &Target) -> Result<CountScale> {
+    let Some(calibration) = calibration else { return kit::scale(target).cloned() };
+    calibration.counts.clone().ok_or_else(|| {
+        exit::usage(format!(
+            "--device counted: the calibration of {} has times of {} networks and no counts to go with them; leave \
+             --device out, calibrate again with --counts, or say --calibration none",
+            target.name,
+            calibration.samples.len()
+        ))
+    })
 }
 
 /// Where the calibration of a kind of board is kept.

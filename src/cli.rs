@@ -143,7 +143,8 @@ pub struct SearchArgs {
     #[arg(long, value_enum)]
     pub compute: Option<ComputeChoice>,
     /// Where to measure: local, a name from `pipeline device list`, ssh://USER@HOST, adb://SERIAL,
-    /// or recorded:FILE; without it nothing is measured
+    /// recorded:FILE, or counted (instructions in an emulator, where there is no board); without it
+    /// nothing is measured
     #[arg(long, value_name = "DEVICE")]
     pub device: Option<String>,
     /// What estimates rest on: a file of `pipeline calibrate`, or none [default: the one kept for the target]
@@ -435,6 +436,9 @@ pub struct CalibrateArgs {
     /// Fit to the time that the engine's thread ran, for a machine that other work shares
     #[arg(long)]
     pub cpu_time: bool,
+    /// Also count each network's instructions, so that `--device counted` stands for this board later
+    #[arg(long)]
+    pub counts: bool,
     /// Use measurements that are noisy, and say so in the calibration
     #[arg(long)]
     pub allow_noisy: bool,

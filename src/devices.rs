@@ -13,6 +13,9 @@ use targets::Target;
 
 use crate::{exit, kit, on_device, terminal::say};
 
+/// The device that counts instructions where there is no board.
+pub const COUNTED: &str = "counted";
+
 /// Opens the device that `--device` names: `local`, `recorded:FILE`, an address, or a name in
 /// `devices.toml`. A board is reached at once, so that what is wrong is told before anything is done.
 pub fn open(name: &str, target: &Target, agent: Option<&Path>) -> Result<Box<dyn Device>> {
@@ -65,7 +68,7 @@ pub fn remote(name: &str, target: Option<&Target>, agent: Option<&Path>) -> Resu
 
 /// Kind of the board that a name in `devices.toml` stands for; none for an address, or `local`.
 pub fn target_of(name: &str) -> Result<Option<String>> {
-    if ["local", "emulated", "counted"].contains(&name) || name.contains(':') {
+    if ["local", "emulated", COUNTED].contains(&name) || name.contains(':') {
         return Ok(None);
     }
     Ok(find(name)?.target)

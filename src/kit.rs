@@ -9,7 +9,7 @@ use runtime::{
     program::{Linking, Program},
     validate::Limits,
 };
-use targets::Target;
+use targets::{CountScale, Target};
 
 use crate::{
     devices,
@@ -93,6 +93,15 @@ pub fn counting(target: &Target) -> Result<Counter> {
         return Err(Failure { exit: Exit::Device, message }.into());
     }
     Ok(Counter { emulator, plugin, target: target.name.clone(), limits: Limits::default() })
+}
+
+/// What turns counts into time for this kind of board.
+pub fn scale(target: &Target) -> Result<&CountScale> {
+    let none = || {
+        let why = format!("--device counted: the target file of {} has no table [counts]", target.name);
+        exit::usage(why)
+    };
+    target.counts.as_ref().ok_or_else(none)
 }
 
 /// The first program of this name in `PATH`.

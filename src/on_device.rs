@@ -1,21 +1,25 @@
 //! From a graph to a measurement: writes the network as ONNX, has the device time it, and keeps
 //! what was measured, so that no network is measured twice in one run.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, io::Write, path::Path, time::Duration};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use export::Metadata;
-use graph::Graph;
+use graph::{Graph, cost::static_cost};
 use runtime::{
-    device::{Device, DeviceError},
+    device::{Counter, Device, DeviceError},
     worker::Worker,
 };
 use serde::{Deserialize, Serialize};
-use targets::{Allow, Features, Measurement, Meter, MeterError, MeterErrorKind, Protocol, Reach, features};
+use targets::{
+    Allow, Calibration, CountScale, Counts, Features, Measurement, Meter, MeterError, MeterErrorKind, Protocol, Reach,
+    Reading, Target, features,
+};
 
 use crate::{
-    exit,
-    run_folder::{MEASUREMENTS, RunFolder},
+    calibrations, devices, exit, kit,
+    patience::Patient,
+    run_folder::{COUNTS, MEASUREMENTS, RunFolder},
 };
 
 /// Starts this program again as the agent.
@@ -49,66 +53,179 @@ pub enum What {
     Shipped,
 }
 
+/// One line of `counts.jsonl`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Counted {
+    /// [`Graph::fingerprint`] of the network as trained.
+    pub network: String,
+    /// Work of the network by kind, as the latency model sees it.
+    pub features: Features,
+    /// Bytes that its operations read and write.
+    pub traffic_bytes: u64,
+    /// Its instructions.
+    pub counts: Counts,
+}
+
+impl Counted {
+    /// What the counts say of the network.
+    pub fn reading(&self, scale: &CountScale) -> Reading {
+        let latency = scale.latency(&self.counts, self.traffic_bytes);
+        Reading { device: self.counts.target.clone(), latency: Some(latency), memory: None }
+    }
+}
+
+/// What networks are measured with.
+pub enum Instrument {
+    /// A device's clock.
+    Clock { device: Box<dyn Device>, allow: Allow, percentile: f64 },
+    /// A count of the instructions that a board would execute, where there is no board.
+    Counts { counter: Counter, scale: CountScale },
+}
+
+impl Instrument {
+    /// What `--device` names. Counts become time as the run's calibration says.
+    pub fn open(
+        name: &str,
+        target: &Target,
+        agent: Option<&Path>,
+        allow_noisy: bool,
+        calibration: Option<&Calibration>,
+    ) -> Result<Self> {
+        if name == devices::COUNTED {
+            let scale = calibrations::scale(calibration, target)?;
+            return Ok(Self::Counts { counter: kit::counting(target)?, scale });
+        }
+        let allow = Allow { noisy: allow_noisy, governor: allow_noisy };
+        Ok(Self::Clock { device: devices::open(name, target, agent)?, allow, percentile: target.percentile })
+    }
+
+    /// The same, but a device that goes away in the middle is waited for.
+    pub fn patient(self, wait: Duration) -> Self {
+        match self {
+            Self::Clock { device, allow, percentile } => {
+                Self::Clock { device: Box::new(Patient::new(device, wait)), allow, percentile }
+            }
+            counts @ Self::Counts { .. } => counts,
+        }
+    }
+
+    /// What it is called.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Clock { device, .. } => device.name(),
+            Self::Counts { .. } => devices::COUNTED,
+        }
+    }
+}
+
 /// Measures candidates during a search.
 pub struct OnDevice {
-    device: Box<dyn Device>,
+    instrument: Instrument,
     folder: RunFolder,
-    allow: Allow,
-    known: BTreeMap<(String, bool), Measurement>,
+    /// What was measured already, and whether by the whole protocol.
+    known: BTreeMap<(String, bool), Reading>,
 }
 
 impl OnDevice {
-    /// A meter on `device`; what `folder` holds already is not measured again.
-    pub fn new(device: Box<dyn Device>, folder: RunFolder, allow: Allow) -> Result<Self> {
-        let lines: Vec<Measured> = folder.read_lines(MEASUREMENTS)?;
-        let known = lines
-            .into_iter()
-            .filter(|line| line.what != What::Shipped)
-            .map(|line| ((line.network, line.what == What::Acceptance), line.measurement))
-            .collect();
-        Ok(Self { device, folder, allow, known })
+    /// A meter that uses `instrument`; what `folder` holds already is not measured again.
+    pub fn new(instrument: Instrument, folder: RunFolder) -> Result<Self> {
+        let mut meter = Self { instrument, folder, known: BTreeMap::new() };
+        let so_far = meter.read_so_far()?.into_iter();
+        meter.known = so_far.map(|(network, whole, _, reading)| ((network, whole), reading)).collect();
+        Ok(meter)
     }
 
-    /// Times `graph` by the whole protocol.
-    pub fn accept(&mut self, graph: &Graph) -> Result<Measurement, MeterError> {
-        self.time(graph, What::Acceptance, &Protocol::default())
+    /// What the run has read of candidates, in order: the network, whether by the whole protocol, its
+    /// work, and the reading.
+    pub fn read_so_far(&self) -> Result<Vec<(String, bool, Features, Reading)>> {
+        Ok(match &self.instrument {
+            Instrument::Clock { percentile, .. } => {
+                let lines = self.folder.read_lines::<Measured>(MEASUREMENTS)?.into_iter();
+                let candidates = lines.filter(|line| line.what != What::Shipped);
+                let reading = |line: Measured| {
+                    let reading = line.measurement.reading(*percentile);
+                    (line.network, line.what == What::Acceptance, line.features, reading)
+                };
+                candidates.map(reading).collect()
+            }
+            Instrument::Counts { scale, .. } => {
+                let lines = self.folder.read_lines::<Counted>(COUNTS)?.into_iter();
+                let reading = |line: Counted| {
+                    let reading = line.reading(scale);
+                    (line.network, false, line.features, reading)
+                };
+                lines.map(reading).collect()
+            }
+        })
     }
 
-    fn time(&mut self, graph: &Graph, what: What, protocol: &Protocol) -> Result<Measurement, MeterError> {
-        let key = (graph.fingerprint(), what == What::Acceptance);
-        if let Some(known) = self.known.get(&key) {
+    /// Measures `graph` by the whole protocol.
+    pub fn accept(&mut self, graph: &Graph) -> Result<Reading, MeterError> {
+        self.read(graph, What::Acceptance, &Protocol::default())
+    }
+
+    fn read(&mut self, graph: &Graph, what: What, protocol: &Protocol) -> Result<Reading, MeterError> {
+        let network = graph.fingerprint();
+        // A count has no protocol: the first one is as good as any.
+        let whole = what == What::Acceptance && matches!(self.instrument, Instrument::Clock { .. });
+        if let Some(known) = self.known.get(&(network.clone(), whole)) {
             return Ok(known.clone());
         }
-        let device = self.device.name().to_owned();
-        let rejected = |reason: String| MeterError { device: device.clone(), reason, kind: MeterErrorKind::Rejected };
-        let weights = export::placeholder_weights(graph, 0);
-        let bytes = export::onnx(graph, &weights, &Metadata::default()).map_err(|error| rejected(error.to_string()))?;
-        let unavailable = |error: std::io::Error| MeterError {
-            device: device.clone(),
-            reason: format!("cannot write the model to a temporary file: {error}"),
-            kind: MeterErrorKind::Unavailable,
-        };
-        let folder = tempfile::tempdir().map_err(unavailable)?;
-        let path = folder.path().join("candidate.onnx");
-        std::fs::write(&path, bytes).map_err(unavailable)?;
-        let tries = if what == What::Candidate { 1 } else { TRIES };
-        let measurement =
-            measure(self.device.as_mut(), &path, protocol, self.allow, tries).map_err(|error| meter(&device, error))?;
-        let line =
-            Measured { what, network: key.0.clone(), features: features(graph), measurement: measurement.clone() };
-        self.folder.append(MEASUREMENTS, &line).map_err(|error| MeterError {
+        let device = self.instrument.name().to_owned();
+        let failed = |error: anyhow::Error| MeterError {
             device: device.clone(),
             reason: format!("{error:#}"),
             kind: MeterErrorKind::Unavailable,
-        })?;
-        self.known.insert(key, measurement.clone());
-        Ok(measurement)
+        };
+        let model = ModelFile::of(graph).map_err(failed)?;
+        let features = features(graph);
+        let reading = match &mut self.instrument {
+            Instrument::Clock { device: board, allow, percentile } => {
+                let tries = if what == What::Candidate { 1 } else { TRIES };
+                let measurement = measure(board.as_mut(), model.path(), protocol, *allow, tries)
+                    .map_err(|error| meter(&device, error))?;
+                let reading = measurement.reading(*percentile);
+                let line = Measured { what, network: network.clone(), features, measurement };
+                self.folder.append(MEASUREMENTS, &line).map_err(failed)?;
+                reading
+            }
+            Instrument::Counts { counter, scale } => {
+                let counts = counter.count(model.path()).map_err(|error| meter(&device, error))?;
+                let traffic_bytes = static_cost(graph).traffic_bytes;
+                let line = Counted { network: network.clone(), features, traffic_bytes, counts };
+                self.folder.append(COUNTS, &line).map_err(failed)?;
+                line.reading(scale)
+            }
+        };
+        self.known.insert((network, whole), reading.clone());
+        Ok(reading)
     }
 }
 
 impl Meter for OnDevice {
-    fn measure(&mut self, graph: &Graph) -> Result<Measurement, MeterError> {
-        self.time(graph, What::Candidate, &Protocol::quick())
+    fn measure(&mut self, graph: &Graph) -> Result<Reading, MeterError> {
+        self.read(graph, What::Candidate, &Protocol::quick())
+    }
+}
+
+/// A network as a model file, with weights that do not matter; it goes when this goes.
+pub struct ModelFile(tempfile::NamedTempFile);
+
+impl ModelFile {
+    /// Writes `graph`.
+    pub fn of(graph: &Graph) -> Result<Self> {
+        let weights = export::placeholder_weights(graph, 0);
+        let bytes = export::onnx(graph, &weights, &Metadata::default())?;
+        let written = tempfile::Builder::new().suffix(".onnx").tempfile().and_then(|mut file| {
+            file.write_all(&bytes)?;
+            Ok(file)
+        });
+        Ok(Self(written.context("cannot write the model to a temporary file")?))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        self.0.path()
     }
 }
 
@@ -118,7 +235,7 @@ pub const TRIES: usize = 3;
 /// Times a file; a measurement that its conditions spoil is taken again, `tries` times in all.
 pub fn measure(
     device: &mut dyn Device,
-    path: &std::path::Path,
+    path: &Path,
     protocol: &Protocol,
     allow: Allow,
     tries: usize,

@@ -7,7 +7,9 @@ use search::{
     train::fit::Epoch,
 };
 use serde::{Deserialize, Serialize};
-use targets::{Allow, Board, Bound, Conditions, Cost, Figure, Judgement, Protocol, Summary, measurement::Measurement};
+use targets::{
+    Allow, Board, Bound, Conditions, Cost, Counts, Figure, Judgement, Protocol, Summary, measurement::Measurement,
+};
 
 /// `architecture.json`: the outcome of the search stage.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -138,6 +140,10 @@ pub struct Receipt {
     pub latency: Option<MeasuredLatency>,
     /// The measurement on the device, with every sample; absent where nothing was measured.
     pub measurement: Option<Measurement>,
+    /// Instructions of the model file for the target's processor, where they were counted in place of a
+    /// measurement.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counts: Option<Counts>,
     /// What estimates rest on; absent where they rest on the target's own tables.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calibration: Option<Calibrated>,

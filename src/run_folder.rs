@@ -36,6 +36,8 @@ pub const MODEL: &str = "model.onnx";
 pub const CALIBRATION: &str = "calibration.json";
 /// Every measurement of the run, a line each.
 pub const MEASUREMENTS: &str = "measurements.jsonl";
+/// Every count of instructions of the run, a line each, where a board is counted instead of timed.
+pub const COUNTS: &str = "counts.jsonl";
 /// What is promised of the model.
 pub const RECEIPT: &str = "receipt.json";
 /// The same for people, with pictures.

@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use graph::Graph;
 use targets::{
-    Budget, Cost, CostModel, Features, Figure, Judgement, Measurement, Meter, MeterErrorKind, Metric, Source, features,
+    Budget, Cost, CostModel, Features, Figure, Judgement, Meter, MeterErrorKind, Metric, Reading, Source, features,
 };
 
 use crate::Result;
@@ -113,8 +113,8 @@ impl Pricer {
             return Ok(());
         }
         let Some(meter) = &mut self.meter else { return Ok(()) };
-        let measurement = match meter.measure(deployed) {
-            Ok(measurement) => measurement,
+        let reading = match meter.measure(deployed) {
+            Ok(reading) => reading,
             Err(error) => match error.kind {
                 // A noisy moment, or a board that went away and that its meter has waited for, is no
                 // reason to end a search: the estimate stands, with its interval.
@@ -128,7 +128,7 @@ impl Pricer {
             },
         };
         (self.pause, self.lost) = (0, None);
-        for (metric, figure) in self.learn(key, features(deployed), &measurement) {
+        for (metric, figure) in self.learn(key, features(deployed), &reading) {
             cost.set(*metric, figure.clone());
         }
         Ok(())
@@ -137,14 +137,14 @@ impl Pricer {
     /// Takes in what was measured of the network with this [`Graph::fingerprint`]: its figures
     /// replace estimates, and the latency model is fitted to it. A newer measurement of the same
     /// network replaces an older one's figures.
-    pub fn learn(&mut self, network: String, work: Features, measurement: &Measurement) -> &[(Metric, Figure)] {
+    pub fn learn(&mut self, network: String, work: Features, reading: &Reading) -> &[(Metric, Figure)] {
         let mut figures = Vec::new();
-        if let Some(latency) = measurement.figure(self.model.target.percentile) {
-            self.model.latency.observe(&measurement.device, work, latency.value);
-            figures.push((Metric::Latency, latency));
+        if let Some(latency) = &reading.latency {
+            self.model.latency.observe(&reading.device, work, latency.value);
+            figures.push((Metric::Latency, latency.clone()));
         }
-        if let Some(memory) = memory(measurement) {
-            figures.push((Metric::Memory, memory));
+        if let Some(memory) = &reading.memory {
+            figures.push((Metric::Memory, memory.clone()));
         }
         self.measured += 1;
         let known = self.known.entry(network).or_default();
@@ -170,11 +170,4 @@ fn mark(cost: &mut Cost, device: &str) {
             by.push_str(&format!("; {device} was lost when it was to be measured"));
         }
     }
-}
-
-/// Peak resident memory over loading and running; absent where the system did not tell.
-pub fn memory(measurement: &Measurement) -> Option<Figure> {
-    let peak = measurement.load_peak_bytes.max(measurement.steady_peak_bytes) as f64;
-    let source = Source::Measured { on: measurement.device.clone(), samples: 1 };
-    (peak > 0.0).then_some(Figure { value: peak, low: peak, high: peak, source })
 }

@@ -11,8 +11,8 @@ use search::{
     pricing::Pricer,
 };
 use targets::{
-    Block, Bound, Budget, Conditions, Cost, CostModel, Figure, Measurement, Meter, MeterError, Metric, Protocol, Reach,
-    Target, features, stats::quantile,
+    Bound, Budget, Cost, CostModel, Figure, Meter, MeterError, Metric, Reading, Source, Target, features,
+    stats::quantile,
 };
 
 #[expect(dead_code, reason = "the same file builds other published networks for other tests")]
@@ -202,29 +202,12 @@ struct Board {
 }
 
 impl Meter for Board {
-    fn measure(&mut self, graph: &Graph) -> Result<Measurement, MeterError> {
+    fn measure(&mut self, graph: &Graph) -> Result<Reading, MeterError> {
         self.asked.set(self.asked.get() + 1);
-        let block = Block { wall_ns: vec![(1e9 * self.times[&graph.fingerprint()]) as u64], ..Block::default() };
-        Ok(Measurement {
-            target: "rpi4".into(),
-            device: "published".into(),
-            reach: Reach::Recorded,
-            model_sha256: String::new(),
-            engine: String::new(),
-            agent: String::new(),
-            agent_sha256: String::new(),
-            protocol: Protocol::quick(),
-            warmup_runs: 0,
-            warmup_settled: true,
-            blocks: vec![block],
-            load_ns: 0,
-            first_run_ns: 0,
-            load_peak_bytes: 0,
-            steady_peak_bytes: 0,
-            output_hash: String::new(),
-            before: Conditions::default(),
-            after: Conditions::default(),
-        })
+        let value = self.times[&graph.fingerprint()];
+        let source = Source::Measured { on: "published".into(), samples: 1 };
+        let latency = Some(Figure { value, low: value, high: value, source });
+        Ok(Reading { device: "published".into(), latency, memory: None })
     }
 }
 
@@ -323,8 +306,8 @@ impl<'a> Search<'a> {
             if !self.budget.admits(&cost) {
                 continue;
             }
-            let measurement = board.measure(graph).expect("a table always answers");
-            self.pricer.learn(graph.fingerprint(), features(graph), &measurement);
+            let reading = board.measure(graph).expect("a table always answers");
+            self.pricer.learn(graph.fingerprint(), features(graph), &reading);
             if self.budget.admits(&self.pricer.estimate(graph)) {
                 return idx;
             }
@@ -337,8 +320,8 @@ impl<'a> Search<'a> {
         for _ in 0..n {
             let arch = self.random();
             let graph = &self.world.networks[self.world.by_cell[&arch]].graph;
-            let measurement = board.measure(graph).expect("a table always answers");
-            self.pricer.learn(graph.fingerprint(), features(graph), &measurement);
+            let reading = board.measure(graph).expect("a table always answers");
+            self.pricer.learn(graph.fingerprint(), features(graph), &reading);
         }
     }
 

@@ -1,6 +1,6 @@
 //! Are the networks that calibrate a board worth measuring?
 
-use search::probes::{probes, random};
+use search::probes::{plain, probes, random};
 use targets::{CostModel, LatencyModel, Target, Work};
 
 #[test]
@@ -34,6 +34,22 @@ fn probes_span_the_space() {
     let times = || chosen.iter().map(|it| model.predict(&it.features).value);
     let (least, most) = (times().fold(f64::INFINITY, f64::min), times().fold(0.0, f64::max));
     assert!(50.0 * least < most, "from {least} to {most} s");
+}
+
+#[test]
+fn plain_networks_have_what_the_space_lacks() {
+    let table = Target::find("rpi4").expect("it is built in").latency;
+    let plain = plain(12).expect("the image is large enough");
+    let most =
+        |probes: &[search::probes::Probe], work| probes.iter().map(|it| it.features.get(work)).fold(0.0, f64::max);
+    let of_space = probes(&table, 20).expect("sizes fit");
+    assert!(4.0 * most(&of_space, Work::Dense) < most(&plain, Work::Dense));
+    assert!(most(&of_space, Work::Concat) == 0.0 && 0.0 < most(&plain, Work::Concat));
+    let least = plain.iter().map(|it| it.features.get(Work::Dense)).fold(f64::INFINITY, f64::min);
+    assert!(20.0 * least < most(&plain, Work::Dense), "from {least} MACs");
+    for probe in &plain {
+        assert_eq!(probe.made_of.build().expect("it was built before").fingerprint(), probe.graph.fingerprint());
+    }
 }
 
 /// A board whose prices are not the table's is learned from 20 probes well enough for its search.

@@ -3,22 +3,22 @@
 use std::{collections::BTreeMap, path::Path, time::Instant};
 
 use anyhow::Result;
-use export::Metadata;
 use graph::cost::static_cost;
-use runtime::device::Device;
+use runtime::device::{Counter, Device};
 use search::probes::{Probe, probes, random};
 use targets::{
-    Allow, Calibration, Check, Clock, CostModel, Measurement, Metric, Note, Protocol, Sample, Target,
-    calibration::FORMAT, obstacles::obstacles, stats::spearman,
+    Allow, Calibration, Check, Clock, CostModel, CountScale, Measurement, Metric, Note, Protocol, Sample, Target,
+    Timed, calibration::FORMAT, obstacles::obstacles, stats::spearman,
 };
 
-use super::{count, count_table};
+use super::count_table;
 use crate::{
     calibrations,
     cli::CalibrateArgs,
     devices,
     exit::{self, Exit},
-    on_device,
+    kit,
+    on_device::{self, ModelFile},
     run_folder::now,
     terminal::{self, Line, say},
 };
@@ -26,7 +26,7 @@ use crate::{
 /// The command.
 pub fn run(args: &CalibrateArgs) -> Result<Exit> {
     let target = Target::find(&args.target)?;
-    if args.device == count::DEVICE && !args.dry_run {
+    if args.device == devices::COUNTED && !args.dry_run {
         return count_table::run(args, &target);
     }
     let probes = probes(&target.latency, usize::from(args.probes))?;
@@ -35,11 +35,16 @@ pub fn run(args: &CalibrateArgs) -> Result<Exit> {
         plan(&probes, &target, &path);
         return Ok(Exit::Ok);
     }
+    // What would be missing later is told before the board is kept busy.
+    let counter = if args.counts { Some(kit::counting(&target)?) } else { None };
     let mut bench = Bench::open(args, &target)?;
     let started = Instant::now();
     let measured = bench.measure_all("calibrating", &probes)?;
     let mut calibration = bench.calibration(&measured, &target);
     calibration.refit(&target);
+    if let Some(counter) = &counter {
+        calibration.counts = counted(counter, &calibration, &probes, &target)?;
+    }
     if 0 < args.check {
         calibration.check = Some(bench.check(&calibration, &target, usize::from(args.check))?);
     }
@@ -55,20 +60,36 @@ pub fn run(args: &CalibrateArgs) -> Result<Exit> {
     Ok(Exit::Ok)
 }
 
+/// What turns counts of the measured networks into the times that were measured.
+fn counted(
+    counter: &Counter,
+    calibration: &Calibration,
+    probes: &[Probe],
+    target: &Target,
+) -> Result<Option<CountScale>> {
+    let mut line = Line::default();
+    let mut timed = Vec::new();
+    for (idx, (probe, sample)) in probes.iter().zip(&calibration.samples).enumerate() {
+        line.show("counting", idx as u64, probes.len() as u64, "");
+        if terminal::interrupted() {
+            line.end();
+            return Err(search::Error::Interrupted.into());
+        }
+        let counts = counter.count(ModelFile::of(&probe.graph)?.path())?;
+        let traffic_bytes = static_cost(&probe.graph).traffic_bytes;
+        timed.push(Timed { counts, traffic_bytes, seconds: sample.seconds });
+    }
+    line.end();
+    let source = format!("fitted to {} networks timed on {}", timed.len(), calibration.name());
+    Ok(kit::scale(target)?.fitted(source, &timed))
+}
+
 /// What would be measured.
 fn plan(probes: &[Probe], target: &Target, path: &Path) {
     let model = CostModel::new(target.clone()).latency;
     for (idx, probe) in probes.iter().enumerate() {
         let figure = model.predict(&probe.features);
-        let scale = probe.scale;
-        terminal::print(&format!(
-            "{:>3}  {} layers, {} channels, {} blocks: {}",
-            idx + 1,
-            scale.layers,
-            scale.channels,
-            probe.cell.blocks.len(),
-            figure.describe(Metric::Latency)
-        ));
+        terminal::print(&format!("{:>3}  {}: {}", idx + 1, probe.made_of, figure.describe(Metric::Latency)));
     }
     terminal::print(&format!("would be written to {}; nothing was measured", path.display()));
 }
@@ -117,14 +138,10 @@ impl Bench {
     }
 
     fn measure(&mut self, probe: &Probe) -> Result<Measured> {
-        let weights = export::placeholder_weights(&probe.graph, 0);
-        let bytes = export::onnx(&probe.graph, &weights, &Metadata::default())?;
-        let folder = tempfile::tempdir()?;
-        let path = folder.path().join("probe.onnx");
-        std::fs::write(&path, bytes)?;
-        let protocol = Protocol::quick();
-        let measurement = on_device::measure(self.device.as_mut(), &path, &protocol, self.allow, on_device::TRIES)?;
-        let name = serde_json::json!({ "cell": probe.cell, "scale": probe.scale }).to_string();
+        let (model, protocol) = (ModelFile::of(&probe.graph)?, Protocol::quick());
+        let measurement =
+            on_device::measure(self.device.as_mut(), model.path(), &protocol, self.allow, on_device::TRIES)?;
+        let name = serde_json::to_string(&probe.made_of)?;
         let cost = static_cost(&probe.graph);
         let sample = Sample::new(name, probe.features, &cost, &measurement, self.clock, self.percentile);
         let none = || exit::Failure {
@@ -155,6 +172,7 @@ impl Bench {
             samples: measured.iter().map(|it| it.0.clone()).collect(),
             fit: CostModel::new(target.clone()).latency.fit_report(),
             memory: None,
+            counts: None,
             check: None,
         }
     }

@@ -3,17 +3,15 @@
 use std::{collections::BTreeMap, path::Path};
 
 use anyhow::Result;
-use targets::{Bound, CountScale, Counts, Judgement, Metric, NodeCounts, Target};
+use targets::{Bound, Counts, Judgement, Metric, NodeCounts, Target};
 
 use super::measure;
 use crate::{
+    calibrations,
     cli::MeasureArgs,
     exit::{self, Exit},
     kit, terminal,
 };
-
-/// Name of the device.
-pub const DEVICE: &str = "counted";
 
 /// Relative difference between two counts of one model from which on it is a change: two runs differ
 /// by less than a thousandth.
@@ -21,7 +19,8 @@ pub const CHANGE: f64 = 0.01;
 
 /// Counts one inference of the model, and judges it.
 pub fn file(args: &MeasureArgs, model: &Path, target: &Target) -> Result<Exit> {
-    let scale = scale(target)?;
+    let calibration = calibrations::choose(None, target)?.map(|it| it.0).filter(|it| it.counts.is_some());
+    let scale = calibrations::scale(calibration.as_ref(), target)?;
     let counts = kit::counting(target)?.count(model)?;
     let figure = scale.latency(&counts, 0);
     if let Some(path) = &args.save {
@@ -55,15 +54,6 @@ pub fn file(args: &MeasureArgs, model: &Path, target: &Target) -> Result<Exit> {
     let grew = change.is_some_and(|change| CHANGE < change);
     let holds = judgement.is_none_or(|it| it == Judgement::Met) && !grew;
     Ok(if holds { Exit::Ok } else { Exit::NotMet })
-}
-
-/// What turns counts into time for this kind of board.
-pub fn scale(target: &Target) -> Result<&CountScale> {
-    let none = || {
-        let why = format!("--device counted: the target file of {} has no table [counts]", target.name);
-        exit::usage(why)
-    };
-    target.counts.as_ref().ok_or_else(none)
 }
 
 fn lines(counts: &Counts) {

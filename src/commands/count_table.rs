@@ -4,17 +4,16 @@
 use std::{collections::BTreeMap, path::Path};
 
 use anyhow::{Context, Result};
-use export::Metadata;
 use runtime::device::Counter;
-use search::probes::{Probe, probes, random};
+use search::probes::{MadeOf, Probe, plain, probes, random};
 use serde::Serialize;
 use targets::{CountScale, Features, LatencyModel, Target, stats::quantile};
 
-use super::count;
 use crate::{
     cli::CalibrateArgs,
     exit::Exit,
     kit,
+    on_device::ModelFile,
     terminal::{self, Line},
 };
 
@@ -43,7 +42,7 @@ struct CountedTable {
 #[derive(Serialize)]
 struct Sample {
     /// Its architecture and size.
-    network: serde_json::Value,
+    network: MadeOf,
     /// Whether it was chosen because it is unlike the others.
     designed: bool,
     /// Its work by kind.
@@ -54,13 +53,16 @@ struct Sample {
     by_op: BTreeMap<String, u64>,
 }
 
-/// Counts `--probes` networks as a calibration has them, then twice as many drawn at random to see how
-/// far those lie from it, and prints the prices that all give.
+/// Counts `--probes` networks as a calibration has them and half as many plain ones, then twice as many
+/// drawn at random to see how far those lie from it, and prints the prices that all give.
 pub fn run(args: &CalibrateArgs, target: &Target) -> Result<Exit> {
-    let (scale, counter) = (count::scale(target)?.clone(), kit::counting(target)?);
-    let designed = usize::from(args.probes);
-    let mut networks = probes(&target.latency, designed)?;
-    networks.extend(random(2 * designed)?);
+    let (scale, counter) = (kit::scale(target)?.clone(), kit::counting(target)?);
+    let n = usize::from(args.probes);
+    let mut networks = probes(&target.latency, n)?;
+    // Nothing of the space's own has many dense convolutions, nor concatenations.
+    networks.extend(plain(n / 2)?.into_iter().map(|probe| Probe { designed: true, ..probe }));
+    let designed = networks.len();
+    networks.extend(random(2 * n)?);
     let (mut samples, mut seconds) = (Vec::new(), Vec::new());
     let (mut engine, mut agent) = (String::new(), String::new());
     let mut line = Line::default();
@@ -78,7 +80,7 @@ pub fn run(args: &CalibrateArgs, target: &Target) -> Result<Exit> {
         }
         (engine, agent) = (counts.engine, counts.agent);
         samples.push(Sample {
-            network: serde_json::json!({ "cell": probe.cell, "scale": probe.scale }),
+            network: probe.made_of.clone(),
             designed: probe.designed,
             features: probe.features,
             instructions: counts.instructions,
@@ -102,12 +104,7 @@ pub fn run(args: &CalibrateArgs, target: &Target) -> Result<Exit> {
 }
 
 fn counted(counter: &Counter, probe: &Probe) -> Result<targets::Counts> {
-    let weights = export::placeholder_weights(&probe.graph, 0);
-    let bytes = export::onnx(&probe.graph, &weights, &Metadata::default())?;
-    let folder = tempfile::tempdir()?;
-    let path = folder.path().join("probe.onnx");
-    std::fs::write(&path, bytes)?;
-    Ok(counter.count(&path)?)
+    Ok(counter.count(ModelFile::of(&probe.graph)?.path())?)
 }
 
 /// Prices fitted to all networks; and how far the later ones lie from a fit to the first `designed`.

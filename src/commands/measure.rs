@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use anyhow::{Context, Result};
+use graph::cost::static_cost;
 use runtime::device::Device;
 use search::{
     space::{SearchSpace, cell::CellSpace},
@@ -19,7 +20,7 @@ use crate::{
     devices,
     exit::{self, Exit},
     gate::timing::Question,
-    on_device::{self, Measured, What},
+    on_device::{self, Instrument, Measured, What},
     receipt::{Accuracy, Architecture, BaselineRow, DataCard, Judged, MeasuredLatency, Outcome, Receipt, Training},
     run_folder::{
         ARCHITECTURE, CONFIG, MEASUREMENTS, MODEL, RECEIPT, REPORT, RunFolder, STUDY, TRAINING, WEIGHTS, now,
@@ -41,8 +42,12 @@ fn of_run(args: &MeasureArgs, run: &Path) -> Result<Exit> {
     let mut config = SearchConfig::read(&folder.file(CONFIG))?;
     config.allow_noisy |= args.allow_noisy;
     let images = Images::open(&config)?;
-    let device = devices::open(&args.device, &Target::find(&config.target)?, args.agent.as_deref())?;
-    let receipt = settle(&folder, &config, &images, Some(device))?;
+    let target = Target::find(&config.target)?;
+    let instrument = {
+        let calibration = calibrations::resumed(&folder.path)?;
+        Instrument::open(&args.device, &target, args.agent.as_deref(), config.allow_noisy, calibration.as_ref())?
+    };
+    let receipt = settle(&folder, &config, &images, Some(instrument))?;
     report::write(&folder, &config)?;
     show(&receipt, &folder, args.json)?;
     Ok(exit(&receipt))
@@ -52,7 +57,7 @@ fn file(args: &MeasureArgs, model: &Path) -> Result<Exit> {
     let target = target(args)?;
     let bytes = std::fs::read(model).with_context(|| format!("cannot read {}", model.display()))?;
     let info = runtime::validate::validate(&bytes, &runtime::validate::Limits::default())?;
-    if args.device == count::DEVICE {
+    if args.device == devices::COUNTED {
         return count::file(args, model, &target);
     }
     let mut device = devices::open(&args.device, &target, args.agent.as_deref())?;
@@ -187,7 +192,7 @@ pub fn settle(
     folder: &RunFolder,
     config: &SearchConfig,
     images: &Images,
-    device: Option<Box<dyn Device>>,
+    instrument: Option<Instrument>,
 ) -> Result<Receipt> {
     let architecture: Architecture = folder.read_json(ARCHITECTURE)?;
     let training: Training = folder.read_json(TRAINING)?;
@@ -199,25 +204,26 @@ pub fn settle(
     let mut cost = model.price(&graph);
     cost.set(Metric::Flash, Figure::exact(exported.bytes as f64));
     cost.set(Metric::TrainTime, once(training.chosen.seconds, "the machine that trained"));
-    let mut measurement = None;
-    let mut reached = None;
-    if let Some(mut device) = device {
-        reached = Some(device.name().to_owned());
-        let found = measure_shipped(folder, config, &target, device.as_mut())?;
-        cost.set(Metric::Latency, latency(&found, &target)?);
-        if let Some(memory) = search::pricing::memory(&found) {
-            cost.set(Metric::Memory, memory);
+    let (mut measurement, mut counts) = (None, None);
+    let reached = instrument.as_ref().map(|it| it.name().to_owned());
+    match instrument {
+        Some(Instrument::Clock { mut device, .. }) => {
+            let found = measure_shipped(folder, config, &target, device.as_mut())?;
+            cost.set(Metric::Latency, latency(&found, &target)?);
+            if let Some(memory) = found.memory() {
+                cost.set(Metric::Memory, memory);
+            }
+            let (network, features) = (graph.fingerprint(), features(&graph));
+            let line = Measured { what: What::Shipped, network, features, measurement: found.clone() };
+            folder.append(MEASUREMENTS, &line)?;
+            measurement = Some(found);
         }
-        folder.append(
-            MEASUREMENTS,
-            &Measured {
-                what: What::Shipped,
-                network: graph.fingerprint(),
-                features: features(&graph),
-                measurement: found.clone(),
-            },
-        )?;
-        measurement = Some(found);
+        Some(Instrument::Counts { counter, scale }) => {
+            let found = counter.count(&folder.file(MODEL))?;
+            cost.set(Metric::Latency, scale.latency(&found, static_cost(&graph).traffic_bytes));
+            counts = Some(found);
+        }
+        None => {}
     }
     let bounds: Vec<Judged> = budget
         .bounds
@@ -255,6 +261,7 @@ pub fn settle(
         probe: exported.probe,
         latency: measurement.as_ref().and_then(|it| MeasuredLatency::of(it, target.percentile, &allow(config))),
         measurement,
+        counts,
         calibration,
         repeat: "pipeline search --config config.toml --run ANOTHER".to_owned(),
     };

@@ -4,12 +4,11 @@ use std::{cell::RefCell, path::PathBuf, rc::Rc, time::Duration};
 
 use anyhow::Result;
 use graph::Graph;
-use runtime::device::Device;
 use search::{
     chooser::Uniform,
     evaluator::SharedWeights,
     policy::controller::Heads,
-    pricing::{Pricer, memory},
+    pricing::Pricer,
     space::{
         Scale, SearchSpace,
         cell::{Cell, CellOp, CellSpace},
@@ -22,7 +21,7 @@ use search::{
     study::Study,
     train::shared::Supernet,
 };
-use targets::{Allow, Budget, Calibration, Cost, CostModel, Judgement, Measurement, Meter, MeterError, Metric, Target};
+use targets::{Budget, Calibration, Cost, CostModel, Judgement, Meter, MeterError, Metric, Reading, Target};
 
 use super::{Images, export, measure, report, train};
 use crate::{
@@ -31,10 +30,9 @@ use crate::{
     config::{BaselineChoice, SearchConfig, StrategyName, read_table},
     devices,
     exit::{self, Exit},
-    on_device::{Measured, OnDevice, What},
-    patience::Patient,
+    on_device::{Instrument, OnDevice},
     receipt::{Architecture, Baseline, Receipt},
-    run_folder::{ARCHITECTURE, CALIBRATION, CONFIG, MEASUREMENTS, RunFolder},
+    run_folder::{ARCHITECTURE, CALIBRATION, CONFIG, RunFolder},
     terminal::{self, Screen, say},
 };
 
@@ -54,7 +52,7 @@ pub fn run(args: &SearchArgs) -> Result<Exit> {
         config.calibration = Some(file);
         chosen.map(|(calibration, _)| calibration)
     };
-    let plan = Plan::new(config, images, calibration.as_ref())?;
+    let plan = Plan::new(config, images, calibration)?;
     plan.refuse_the_impossible()?;
     if args.dry_run {
         return super::dry_run::run(&plan, args.json);
@@ -62,7 +60,7 @@ pub fn run(args: &SearchArgs) -> Result<Exit> {
     let folder = RunFolder::open(&path, args.resume)?;
     let text = plan.config.to_toml()?;
     folder.write(CONFIG, text.as_bytes())?;
-    if let Some(calibration) = &calibration {
+    if let Some(calibration) = &plan.calibration {
         folder.write_json(CALIBRATION, calibration)?;
         say(&calibrations::in_words(calibration));
     }
@@ -104,12 +102,13 @@ fn configure(args: &SearchArgs) -> Result<SearchConfig> {
     let stored = RunFolder::open(&path, args.resume)?.file(CONFIG);
     let then = SearchConfig::read(&stored)?;
     let now = SearchConfig::complete(flags, Some(read_table(&stored)?))?;
-    // More time and more tolerance may be given to a run; everything else is what it is.
+    // More time and more tolerance may be given to a run, and the agent may lie elsewhere; everything else is
+    // what it is.
     let (deadline, allow_noisy, device_wait) = (then.deadline.clone(), then.allow_noisy, then.device_wait.clone());
-    let same = SearchConfig { deadline, allow_noisy, device_wait, ..now.clone() } == then;
+    let same = SearchConfig { deadline, allow_noisy, device_wait, agent: then.agent.clone(), ..now.clone() } == then;
     if !same {
         let message = format!(
-            "--resume continues the run with the configuration in {}; only --deadline and --allow-noisy may change",
+            "--resume continues the run with the configuration in {}; only --deadline, --device-wait, --agent and --allow-noisy may change",
             stored.display()
         );
         return Err(exit::usage(message));
@@ -134,6 +133,8 @@ pub struct Plan {
     pub images: Images,
     /// The kind of board.
     pub target: Target,
+    /// What was found out about a board of it.
+    pub calibration: Option<Calibration>,
     /// Its costs, by its calibration where there is one.
     pub model: CostModel,
     /// What must hold.
@@ -157,23 +158,26 @@ enum Found {
 struct Board(Rc<RefCell<OnDevice>>);
 
 impl Meter for Board {
-    fn measure(&mut self, graph: &Graph) -> Result<Measurement, MeterError> {
+    fn measure(&mut self, graph: &Graph) -> Result<Reading, MeterError> {
         self.0.borrow_mut().measure(graph)
     }
 }
 
 impl Plan {
     /// Opens the target and sizes the networks.
-    pub fn new(config: SearchConfig, images: Images, calibration: Option<&Calibration>) -> Result<Self> {
+    pub fn new(config: SearchConfig, images: Images, calibration: Option<Calibration>) -> Result<Self> {
         let target = Target::find(&config.target)?;
-        let model = match calibration {
+        let mut model = match &calibration {
             Some(calibration) => calibration.model(target.clone()),
             None => CostModel::new(target.clone()),
         };
+        if config.device.as_deref() == Some(devices::COUNTED) {
+            model.latency = model.latency.by_counts(&calibrations::scale(calibration.as_ref(), &target)?);
+        }
         let budget = config.budget()?;
         let (proxy, deployed) = config.scales(&images.source);
         config.compute()?;
-        Ok(Self { config, images, target, model, budget, space: CellSpace::default(), proxy, deployed })
+        Ok(Self { config, images, target, calibration, model, budget, space: CellSpace::default(), proxy, deployed })
     }
 
     /// Graph of a cell at the deployed size.
@@ -192,7 +196,11 @@ impl Plan {
             let Some(max) = bound.max else { continue };
             let figures = cheapest.iter().filter_map(|cost| cost.get(bound.metric));
             // A device may prove an estimate too high; without one the estimate decides.
-            let measurable = matches!(bound.metric, Metric::Latency | Metric::Memory) && self.config.device.is_some();
+            let measurable = match self.config.device.as_deref() {
+                None => false,
+                Some(devices::COUNTED) => bound.metric == Metric::Latency,
+                Some(_) => matches!(bound.metric, Metric::Latency | Metric::Memory),
+            };
             let least = figures.min_by(|a, b| a.high.total_cmp(&b.high));
             let Some(least) = least else { continue };
             if max < if measurable { least.low } else { least.high } {
@@ -225,32 +233,33 @@ impl Plan {
         }
         train::train(folder, &self.config, &self.images)?;
         export::export(folder, &self.config, &self.images)?;
-        let settled = measure::settle(folder, &self.config, &self.images, self.device()?);
+        let settled = measure::settle(folder, &self.config, &self.images, self.instrument()?);
         let receipt = settled.map_err(|error| continuable(error, folder))?;
         report::write(folder, &self.config)?;
         Ok(Found::Network(Box::new(receipt)))
     }
 
-    /// The device, waited for when it goes away in the middle.
-    fn device(&self) -> Result<Option<Box<dyn Device>>> {
+    /// What `--device` names; a device that goes away in the middle is waited for.
+    fn instrument(&self) -> Result<Option<Instrument>> {
         let Some(name) = &self.config.device else { return Ok(None) };
-        let device = devices::open(name, &self.target, self.config.agent.as_deref())?;
-        Ok(Some(Box::new(Patient::new(device, self.config.device_wait()?))))
+        let config = &self.config;
+        let (agent, calibration) = (config.agent.as_deref(), self.calibration.as_ref());
+        let instrument = Instrument::open(name, &self.target, agent, config.allow_noisy, calibration)?;
+        Ok(Some(instrument.patient(config.device_wait()?)))
     }
 
     fn board(&self, folder: &RunFolder) -> Result<Option<Board>> {
-        let Some(device) = self.device()? else { return Ok(None) };
-        let allow = Allow { noisy: self.config.allow_noisy, governor: self.config.allow_noisy };
-        Ok(Some(Board(Rc::new(RefCell::new(OnDevice::new(device, folder.clone(), allow)?)))))
+        let Some(instrument) = self.instrument()? else { return Ok(None) };
+        Ok(Some(Board(Rc::new(RefCell::new(OnDevice::new(instrument, folder.clone())?)))))
     }
 
     /// A pricer that knows what the run has measured so far.
-    fn pricer(&self, folder: &RunFolder, board: Option<&Board>) -> Result<Pricer> {
+    fn pricer(&self, board: Option<&Board>) -> Result<Pricer> {
         let meter = board.cloned().map(|board| Box::new(board) as Box<dyn Meter>);
         let mut pricer = Pricer::new(self.model.clone(), self.budget.clone(), meter, self.final_images());
-        for line in folder.read_lines::<Measured>(MEASUREMENTS)? {
-            if line.what != What::Shipped {
-                pricer.learn(line.network, line.features, &line.measurement);
+        if let Some(board) = board {
+            for (network, _, work, reading) in board.0.borrow().read_so_far()? {
+                pricer.learn(network, work, &reading);
             }
         }
         Ok(pricer)
@@ -266,8 +275,8 @@ impl Plan {
             study.allow_other_proposals();
         }
         let (ranked, pricer) = match self.config.strategy {
-            StrategyName::BEnas => self.benas(self.pricer(folder, board)?, &mut study)?,
-            StrategyName::RandomWs => self.random_ws(self.pricer(folder, board)?, &mut study)?,
+            StrategyName::BEnas => self.benas(self.pricer(board)?, &mut study)?,
+            StrategyName::RandomWs => self.random_ws(self.pricer(board)?, &mut study)?,
         };
         let chosen = match self.accept(folder, ranked, board)? {
             Ok(chosen) => chosen,
@@ -355,12 +364,11 @@ impl Plan {
         let mut refused = Vec::new();
         for mut candidate in ranked {
             if let Some(board) = board {
-                let measurement = board.0.borrow_mut().accept(&self.network(&candidate.arch)?)?;
-                if let Some(latency) = measurement.figure(self.target.percentile) {
-                    candidate.cost.set(Metric::Latency, latency);
-                }
-                if let Some(memory) = memory(&measurement) {
-                    candidate.cost.set(Metric::Memory, memory);
+                let reading = board.0.borrow_mut().accept(&self.network(&candidate.arch)?)?;
+                for (metric, figure) in [(Metric::Latency, reading.latency), (Metric::Memory, reading.memory)] {
+                    if let Some(figure) = figure {
+                        candidate.cost.set(metric, figure);
+                    }
                 }
             }
             if self.budget.admits(&candidate.cost) {

@@ -197,7 +197,7 @@ impl<'a> Gate<'a> {
         if let Some(figure) = measurement.figure(share) {
             cost.set(Metric::Latency, figure);
         }
-        if let Some(memory) = search::pricing::memory(measurement) {
+        if let Some(memory) = measurement.memory() {
             cost.set(Metric::Memory, memory);
         }
         Ok(())

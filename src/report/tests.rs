@@ -115,6 +115,7 @@ impl Sample {
             probe: Probe { logits: vec![0.5, -0.5] },
             latency: None,
             measurement: None,
+            counts: None,
             calibration: None,
             repeat: "pipeline search --config run/config.toml".to_owned(),
         };

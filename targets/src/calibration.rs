@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     cost_model::CostModel,
+    counts::CountScale,
     latency::FitReport,
     measurement::{Conditions, Measurement, Protocol, Reach},
     memory::{MemoryModel, Peak},
@@ -52,6 +53,9 @@ pub struct Calibration {
     pub fit: FitReport,
     /// Memory while loading and running; absent where the board did not tell.
     pub memory: Option<Memory>,
+    /// What turns instruction counts into time on this board; absent unless the networks were counted too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counts: Option<CountScale>,
     /// Networks predicted and then measured, to see whether the promise is kept; absent unless asked for.
     #[serde(default)]
     pub check: Option<Check>,

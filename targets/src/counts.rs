@@ -8,7 +8,12 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::budget::{Figure, Source};
+use crate::{
+    budget::{Figure, Source},
+    conformal::interval,
+    nnls::nnls,
+    stats::quantile,
+};
 
 /// Instructions of one inference.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,4 +89,97 @@ impl CountScale {
         let [low, high] = self.interval.map(|factor| value * factor);
         Figure { value, low, high, source: Source::Estimated { by } }
     }
+
+    /// This scale refitted to networks that were timed on one board as well, by non-negative least squares
+    /// on relative errors. Each of the operators that most instructions belong to gets a time of its own,
+    /// the others share one, and bytes get one beyond it; all are drawn to one time for every instruction,
+    /// and bytes to none. `None` without a network that took time.
+    pub fn fitted(&self, source: String, timed: &[Timed]) -> Option<Self> {
+        let timed: Vec<&Timed> = timed.iter().filter(|it| 0.0 < it.seconds && 0 < it.counts.instructions).collect();
+        if timed.is_empty() {
+            return None;
+        }
+        let error = |(idx, it): (usize, &&Timed)| {
+            let others: Vec<&Timed> = [&timed[..idx], &timed[idx + 1..]].concat();
+            (it.seconds / self.fit(&others).latency(&it.counts, it.traffic_bytes).value).ln()
+        };
+        let errors: Vec<f64> = timed.iter().enumerate().map(error).collect();
+        Some(Self { source, interval: interval(&errors, FEW), ..self.fit(&timed) })
+    }
+
+    fn fit(&self, timed: &[&Timed]) -> Self {
+        let ratio = |it: &&Timed| it.seconds / self.latency(&it.counts, it.traffic_bytes).value;
+        let mut ratios: Vec<f64> = timed.iter().map(ratio).collect();
+        ratios.sort_by(f64::total_cmp);
+        let ns_per_instruction = self.ns_per_instruction * quantile(&ratios, 0.5).unwrap_or(1.0);
+        let ops = largest(timed);
+        // One column an operator, one for all other instructions, one for bytes.
+        let (rest, bytes) = (OPS, OPS + 1);
+        let (mut gram, mut target) = ([[0.0; OPS + 2]; OPS + 2], [RIDGE; OPS + 2]);
+        target[bytes] = 0.0;
+        for (k, row) in gram.iter_mut().enumerate() {
+            row[k] = RIDGE;
+        }
+        for it in timed {
+            let mut parts = [0.0; OPS + 2];
+            for node in &it.counts.nodes {
+                let column = ops.iter().position(|op| **op == node.op).unwrap_or(rest);
+                parts[column] += node.instructions as f64 * ns_per_instruction;
+            }
+            let of_nodes: u64 = it.counts.nodes.iter().map(|node| node.instructions).sum();
+            parts[rest] += it.counts.instructions.saturating_sub(of_nodes) as f64 * ns_per_instruction;
+            parts[bytes] = it.traffic_bytes as f64 * NS_PER_BYTE;
+            let shares = parts.map(|part| part * 1e-9 / it.seconds);
+            for (i, share) in shares.iter().enumerate() {
+                target[i] += share;
+                for (sum, other) in gram[i].iter_mut().zip(shares) {
+                    *sum += share * other;
+                }
+            }
+        }
+        let multiples = nnls(&gram, &target);
+        let by_op = ops.iter().zip(multiples).map(|(op, multiple)| ((*op).to_owned(), multiple * ns_per_instruction));
+        Self {
+            ns_per_instruction: multiples[rest] * ns_per_instruction,
+            by_op: by_op.collect(),
+            ns_per_byte: multiples[bytes] * NS_PER_BYTE,
+            ..self.clone()
+        }
+    }
+}
+
+/// A network that was counted and timed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Timed {
+    /// Its instructions.
+    pub counts: Counts,
+    /// Bytes that its operations read and write.
+    pub traffic_bytes: u64,
+    /// Time of an inference on the board, in seconds.
+    pub seconds: f64,
+}
+
+/// Operators with a time of their own.
+const OPS: usize = 6;
+
+/// Weight of what is believed before any measurement, in networks.
+const RIDGE: f64 = 5e-3;
+
+/// A time of a byte to begin with, in nanoseconds: 4 GB/s.
+const NS_PER_BYTE: f64 = 0.25;
+
+/// Factor up and down for a fit to fewer networks than the quantile needs.
+const FEW: f64 = 1.8;
+
+/// The operators that most instructions of all networks belong to, each network counting alike.
+fn largest<'a>(timed: &[&'a Timed]) -> Vec<&'a str> {
+    let mut shares: BTreeMap<&str, f64> = BTreeMap::new();
+    for it in timed {
+        for node in &it.counts.nodes {
+            *shares.entry(&node.op).or_default() += node.instructions as f64 / it.counts.instructions as f64;
+        }
+    }
+    let mut ops: Vec<(&str, f64)> = shares.into_iter().collect();
+    ops.sort_by(|a, b| b.1.total_cmp(&a.1));
+    ops.into_iter().take(OPS).map(|it| it.0).collect()
 }

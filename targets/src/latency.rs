@@ -17,6 +17,7 @@ use self::{
 use crate::{
     budget::{Figure, Source},
     conformal::{ENOUGH, interval},
+    counts::CountScale,
     stats::{quantile, spearman},
     work::{Features, Work},
 };
@@ -53,6 +54,17 @@ impl LatencyTable {
     }
 }
 
+/// What observations share when they are instruction counts turned into time: a scale that may be off,
+/// by the same factor for all of them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SharedScale {
+    /// Where the scale comes from.
+    source: String,
+    /// Factors below and above 1 that it may be off by.
+    interval: [f64; 2],
+}
+
 /// Predicts latency from the work in a network.
 ///
 /// **Invariant.** Everything from `prices` on is what `table` and `observations` give; a stored model
@@ -63,6 +75,7 @@ pub struct LatencyModel {
     table: LatencyTable,
     observations: Vec<Observation>,
     devices: BTreeSet<String>,
+    counted: Option<SharedScale>,
     prices: Prices,
     correction: Option<Correction>,
     /// Logarithm of each measured time over the time predicted from the others.
@@ -89,7 +102,16 @@ const FEW: f64 = 1.8;
 impl LatencyModel {
     /// The table alone.
     pub fn from_table(table: &LatencyTable) -> Self {
-        Stored { table: table.clone(), observations: Vec::new(), devices: BTreeSet::new() }.into()
+        Stored { table: table.clone(), observations: Vec::new(), devices: BTreeSet::new(), counted: None }.into()
+    }
+
+    /// This model for observations that are instruction counts turned into time by `scale`. They order
+    /// networks among themselves better than the table does, but what is wrong with the scale is wrong
+    /// with all of them: estimates carry its interval beside their own, and say what they rest on.
+    #[must_use]
+    pub fn by_counts(self, scale: &CountScale) -> Self {
+        let shared = SharedScale { source: scale.source.clone(), interval: scale.interval };
+        Self { counted: Some(shared), ..self }
     }
 
     /// Latency at the percentile of the observations, in seconds, with a 90 % prediction interval.
@@ -97,6 +119,12 @@ impl LatencyModel {
         let correction = self.correction.as_ref().map_or(0.0, |it| it.at(&place(&self.table, features)));
         let value = time(&self.prices, features) * correction.exp();
         let [low, high] = self.interval.map(|factor| value * factor);
+        let [low, high] = match &self.counted {
+            Some(SharedScale { interval: [below, above], .. }) if !self.observations.is_empty() => {
+                [low * below, high * above]
+            }
+            _ => [low, high],
+        };
         Figure { value, low, high, source: Source::Estimated { by: self.rests_on() } }
     }
 
@@ -186,11 +214,14 @@ impl LatencyModel {
 
     /// What estimates rest on: measured networks, or the table and where it was not measured.
     pub fn rests_on(&self) -> String {
-        let devices: Vec<&str> = self.devices.iter().map(String::as_str).collect();
-        match self.observations.len() {
-            0 => self.table.source.clone(),
-            1 => format!("from 1 measurement on {}", devices.join(", ")),
-            n => format!("from {n} measurements on {}", devices.join(", ")),
+        let devices = self.devices.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        match (self.observations.len(), &self.counted) {
+            (0, _) => self.table.source.clone(),
+            (n, Some(SharedScale { source, .. })) => {
+                format!("from instruction counts for {devices} of {n} networks alike, not measured; {source}")
+            }
+            (1, None) => format!("from 1 measurement on {devices}"),
+            (n, None) => format!("from {n} measurements on {devices}"),
         }
     }
 }
@@ -202,20 +233,22 @@ struct Stored {
     table: LatencyTable,
     observations: Vec<Observation>,
     devices: BTreeSet<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    counted: Option<SharedScale>,
 }
 
 impl From<Stored> for LatencyModel {
-    fn from(Stored { table, observations, devices }: Stored) -> Self {
-        let (prices, interval) = ([0.0; Work::COUNT], [1.0; 2]);
-        let mut model = Self { table, observations, devices, prices, correction: None, errors: Vec::new(), interval };
+    fn from(Stored { table, observations, devices, counted }: Stored) -> Self {
+        let (prices, interval, errors) = ([0.0; Work::COUNT], [1.0; 2], Vec::new());
+        let mut model = Self { table, observations, devices, counted, prices, correction: None, errors, interval };
         model.refit();
         model
     }
 }
 
 impl From<LatencyModel> for Stored {
-    fn from(LatencyModel { table, observations, devices, .. }: LatencyModel) -> Self {
-        Self { table, observations, devices }
+    fn from(LatencyModel { table, observations, devices, counted, .. }: LatencyModel) -> Self {
+        Self { table, observations, devices, counted }
     }
 }
 

@@ -2,15 +2,27 @@
 
 use graph::Graph;
 
-use crate::measurement::Measurement;
+use crate::budget::Figure;
 
-/// Something that can time a network.
+/// Something that tells what a network costs on a board: by timing it there, or by counting what the
+/// board would execute.
 pub trait Meter {
-    /// Times `graph`. Latency does not depend on weights, so none are asked for.
+    /// Measures `graph`. Latency does not depend on weights, so none are asked for.
     ///
     /// # Errors
     /// The device is out of reach, its conditions spoil the timing, or it refuses the model.
-    fn measure(&mut self, graph: &Graph) -> Result<Measurement, MeterError>;
+    fn measure(&mut self, graph: &Graph) -> Result<Reading, MeterError>;
+}
+
+/// What a device says of a network.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reading {
+    /// The device, or the kind of board whose instructions were counted.
+    pub device: String,
+    /// Time of an inference, in seconds.
+    pub latency: Option<Figure>,
+    /// Peak resident memory, in bytes.
+    pub memory: Option<Figure>,
 }
 
 /// Why a network could not be timed.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     budget::{Figure, Source},
     measurement::{Measurement, Reach},
+    meter::Reading,
 };
 
 /// What the samples of one measurement say, in seconds.
@@ -74,6 +75,18 @@ impl Measurement {
         // A resampled quantile is interpolated at other ranks, so it may just miss the value.
         let (low, high) = (low.min(value), high.max(value));
         Some(Figure { value, low, high, source: Source::Measured { on, samples: sorted.len() } })
+    }
+
+    /// Peak resident memory over loading and running, in bytes; `None` where the system did not tell.
+    pub fn memory(&self) -> Option<Figure> {
+        let peak = self.load_peak_bytes.max(self.steady_peak_bytes) as f64;
+        let source = Source::Measured { on: self.device.clone(), samples: 1 };
+        (peak > 0.0).then_some(Figure { value: peak, low: peak, high: peak, source })
+    }
+
+    /// What it says of the network, with the latency at `percentile` (0 to 1).
+    pub fn reading(&self, percentile: f64) -> Reading {
+        Reading { device: self.device.clone(), latency: self.figure(percentile), memory: self.memory() }
     }
 
     /// Median wall-clock time of each block that has samples, in seconds.

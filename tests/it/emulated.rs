@@ -1,5 +1,6 @@
-//! The agent as built for a board, run by an emulator: it computes what this machine computes, and its
+//! The agents as built for boards, run by an emulator: they compute what this machine computes, and their
 //! instructions can be counted.
+#![expect(clippy::print_stdout, reason = "the figures are published")]
 //!
 //! Needs the emulator and the folder of `pipeline agent build` in `PIPELINE_AGENT_KIT`, which `scripts/test`
 //! prepares where it can.
@@ -10,37 +11,62 @@ use std::{
 };
 
 use export::{Metadata, onnx, placeholder_weights};
-use graph::Graph;
+use graph::{Graph, cost::static_cost};
 use runtime::{
-    device::{Counter, Emulator, Local},
+    device::{Counter, Device, Emulator, Local},
     engine::Model,
     protocol::probe_input,
     validate::Limits,
+    worker::Worker,
 };
 use search::{
     chooser::Uniform,
+    probes::random,
     space::{Scale, SearchSpace, cell::CellSpace},
 };
-use targets::{Counts, Target};
+use targets::{
+    Clock, Counts, Protocol, Sample, Target,
+    stats::{quantile, spearman},
+};
 
-/// The emulator and the agent, where both are here.
+use crate::{
+    command::{PROGRAM, pipeline_with},
+    micro, roundtrip,
+};
+
+/// The folder of agents, where there is one.
 #[expect(clippy::print_stderr, reason = "a skipped test says so")]
-fn counter(what: &str) -> Option<Counter> {
-    let Some(kit) = std::env::var_os("PIPELINE_AGENT_KIT").map(PathBuf::from) else {
+fn kit(what: &str) -> Option<PathBuf> {
+    let kit = std::env::var_os("PIPELINE_AGENT_KIT").map(PathBuf::from);
+    if kit.is_none() {
         eprintln!("skipped: {what} (no PIPELINE_AGENT_KIT: see scripts/test)");
-        return None;
-    };
-    let target = Target::find("rpi4").expect("a built-in target");
-    let processor = target.emulator.clone().expect("it can be emulated");
-    let emulator = Emulator {
+    }
+    kit
+}
+
+/// A board of this kind in the emulator; `None` where its agent was not built.
+fn emulator(kit: &Path, target: &str) -> Option<Emulator> {
+    let target = Target::find(target).expect("a built-in target");
+    let agent = kit.join(&target.triple).join("pipeline-agent");
+    let processor = target.emulator.filter(|_| agent.is_file())?;
+    Some(Emulator {
         program: Emulator::program_for(&target.triple).expect("it is known").into(),
         processor: processor.processor,
         environment: processor.environment.into_iter().collect(),
-        agent: kit.join(&target.triple).join("pipeline-agent"),
-    };
-    assert!(emulator.agent.is_file(), "{} holds no agent for rpi4", kit.display());
+        agent,
+    })
+}
+
+fn counter(what: &str) -> Option<Counter> {
+    let kit = kit(what)?;
+    let emulator = emulator(&kit, "rpi4").expect("the kit holds an agent for rpi4");
     let plugin = kit.join("libpipeline_counter.so");
-    Some(Counter { emulator, plugin, target: target.name, limits: Limits::default() })
+    Some(Counter { emulator, plugin, target: "rpi4".into(), limits: Limits::default() })
+}
+
+/// A number from the environment: more for a figure to publish, fewer for every day.
+fn n(variable: &str, usual: usize) -> usize {
+    std::env::var(variable).map_or(usual, |text| text.parse().expect("it is a number"))
 }
 
 fn network(step: u64, channels: usize) -> Graph {
@@ -54,31 +80,47 @@ fn write(graph: &Graph, path: &Path) {
     fs::write(path, bytes).expect("a temporary folder can be written");
 }
 
+/// Networks of the round trips, on one kind of board for each architecture; `EMULATED=200` takes all.
 #[test]
 fn the_agent_for_a_board_computes_what_this_machine_computes() {
-    let Some(counter) = counter("outputs of the agent for rpi4") else { return };
+    let Some(kit) = kit("outputs of the agents") else { return };
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("model.onnx");
-    let board = Local::emulated(&counter.emulator, "rpi4");
-    let check = |name: &str, path: &Path| {
+    let mut boards: Vec<(&str, Local)> = Vec::new();
+    for target in ["rpi4", "armv7", "host"] {
+        boards.extend(emulator(&kit, target).map(|it| (target, Local::emulated(&it, target))));
+    }
+    assert_eq!(boards.first().map(|it| it.0), Some("rpi4"), "{} holds no agent for rpi4", kit.display());
+    let mut worst = 0.0_f32;
+    let mut check = |name: &str, path: &Path, input: &[f32], expected: &[f32]| {
+        let scale = expected.iter().fold(1.0_f32, |most, x| most.max(x.abs()));
+        for (board, device) in &boards {
+            let found = device.check(path, input).unwrap_or_else(|error| panic!("{name} on {board}: {error}"));
+            assert_eq!(found.values.len(), expected.len(), "{name}");
+            for (found, expected) in found.values.iter().zip(expected) {
+                let off = (found - expected).abs() / scale;
+                assert!(off <= 1e-4, "{name} on {board}: {found}, here {expected}");
+                worst = worst.max(off);
+            }
+        }
+    };
+    let n_cases = n("EMULATED", 16);
+    for case in (0..n_cases as u64).map(roundtrip::case) {
+        fs::write(&path, &case.file).expect("a temporary folder can be written");
+        check(&case.name, &path, &case.image, &case.expected);
+    }
+    let mut as_here = |name: &str, path: &Path| {
         let mut here = Model::load(path).expect("it loads here");
         let input = probe_input(here.input_len());
         let expected = here.run(&input).expect("it runs here");
-        let found = board.check(path, &input).unwrap_or_else(|error| panic!("{name}: {error}"));
-        let scale = expected.iter().fold(1.0_f32, |most, x| most.max(x.abs()));
-        assert_eq!(found.values.len(), expected.len(), "{name}");
-        for (found, expected) in found.values.iter().zip(&expected) {
-            assert!((found - expected).abs() <= 1e-4 * scale, "{name}: {found} here {expected}");
-        }
+        check(name, path, &input, &expected);
     };
-    for step in 0..6 {
-        write(&network(step, 8), &path);
-        check(&format!("network {step}"), &path);
-    }
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/results/digits/model.onnx");
-    check("the model of docs/results/digits", &shipped);
+    as_here("the model of docs/results/digits", &shipped);
     fs::write(&path, runtime::reference::onnx()).expect("a temporary folder can be written");
-    check("the reference network", &path);
+    as_here("the reference network", &path);
+    let names: Vec<&str> = boards.iter().map(|it| it.0).collect();
+    println!("{} networks on {names:?}: off by {worst:.1e} at most", n_cases + 2);
 }
 
 #[test]
@@ -108,4 +150,120 @@ fn counts_repeat_and_explain_themselves() {
     let wider = count(&network(0, 16));
     let growth = wider.instructions as f64 / base.instructions as f64;
     assert!((1.5..4.0).contains(&growth), "{growth}");
+}
+
+/// `RUNS=100` for a figure to publish.
+#[test]
+fn the_gate_of_counts_sees_two_percent_and_nothing_else() {
+    let Some(kit) = kit("a gate of instruction counts") else { return };
+    let cache = kit.parent().and_then(Path::parent).expect("the kit lies in the user's cache").to_owned();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let cell = CellSpace::default().sample(&mut Uniform::new(7, "emulated", 1));
+    // A classifier of more classes is more work, by as much as one likes.
+    let network = |name: &str, classes| {
+        let scale = Scale { layers: 1, channels: 8, input: [3, 16, 16], classes };
+        let graph = CellSpace::default().build(&cell, &scale).expect("the image is large enough");
+        write(&graph, &folder.path().join(name));
+    };
+    network("base.onnx", 10);
+    network("more.onnx", 4_000);
+    let measure = |args: &[&str]| {
+        let args = [&["measure"], args, &["--target", "rpi4", "--device", "counted"]].concat();
+        pipeline_with(folder.path(), &args, &[("XDG_CACHE_HOME", &cache.to_string_lossy())])
+    };
+    let saved = measure(&["base.onnx", "--save", "base.jsonl"]);
+    assert_eq!(saved.code, Some(0), "{saved:?}");
+    assert!(saved.stdout.contains("estimated from instruction counts for rpi4, not measured"), "{saved:?}");
+    let mut growths = Vec::new();
+    for run in 0..n("RUNS", 3) {
+        let same = measure(&["base.onnx", "--against", "base.jsonl"]);
+        assert_eq!(same.code, Some(0), "run {run}: {same:?}");
+        let more = measure(&["more.onnx", "--against", "base.jsonl", "--json"]);
+        assert_eq!(more.code, Some(1), "run {run}: a change of {}", more.json()["change"]);
+        growths.push(more.json()["change"].as_f64().expect("a number"));
+    }
+    let (least, most) = growths.iter().fold((f64::INFINITY, 0.0_f64), |(a, b), it| (a.min(*it), b.max(*it)));
+    assert!(0.018 < least && most < 0.024, "two percent is {least} to {most}");
+    println!("{} runs: the change is {:.2} to {:.2} %", growths.len(), 100.0 * least, 100.0 * most);
+}
+
+/// `NETWORKS=50` on a machine with nothing else to do: counts of this machine's own agent against the
+/// time that it takes here.
+#[test]
+fn counts_order_networks_as_time_does() {
+    let n_networks = n("NETWORKS", 0);
+    if n_networks == 0 {
+        println!("skipped: counts against time (NETWORKS=50 takes minutes of a quiet machine)");
+        return;
+    }
+    let kit = kit("counts against time").expect("PIPELINE_AGENT_KIT names the folder of agents");
+    let emulator = emulator(&kit, "host").expect("`pipeline agent build --target host` was run");
+    let plugin = kit.join("libpipeline_counter.so");
+    let counter = Counter { emulator, plugin, target: "host".into(), limits: Limits::default() };
+    let mut here = Local::new(Worker::new(Path::new(PROGRAM), &["worker"]), "host");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("model.onnx");
+    let (mut counts, mut times) = (Vec::new(), Vec::new());
+    for probe in random(n_networks).expect("sizes fit") {
+        write(&probe.graph, &path);
+        let measurement = here.measure(&path, &Protocol::quick()).unwrap_or_else(|error| panic!("{error}"));
+        // The least disturbed tenth, by the processor's clock: other processes are not part of the question.
+        let cost = static_cost(&probe.graph);
+        let sample = Sample::new(String::new(), probe.features, &cost, &measurement, Clock::Cpu, 0.1);
+        times.push(sample.expect("it was timed").seconds);
+        counts.push(counter.count(&path).unwrap_or_else(|error| panic!("{error}")).instructions as f64);
+    }
+    let correlation = spearman(&counts, &times).expect("networks differ");
+    let mut rates: Vec<f64> = counts.iter().zip(&times).map(|(count, seconds)| count / seconds * 1e-9).collect();
+    rates.sort_by(f64::total_cmp);
+    let at = |share| quantile(&rates, share).expect("there are some");
+    println!(
+        "{n_networks} networks: Spearman {correlation:.4}; {:.2} instructions a nanosecond ({:.2} to {:.2}, nine in ten)",
+        at(0.5),
+        at(0.05),
+        at(0.95)
+    );
+    assert!(0.97 <= correlation, "{correlation}");
+}
+
+/// A search without a board: what straddles a bound is counted, once, and no figure passes for a time.
+#[test]
+fn a_search_counts_where_there_is_no_board() {
+    let Some(kit) = kit("a search by instruction counts") else { return };
+    let cache = kit.parent().and_then(Path::parent).expect("the kit lies in the user's cache").to_owned();
+    let folder = micro::workplace();
+    let pipeline =
+        |line: &str| pipeline_with(folder.path(), &micro::words(line), &[("XDG_CACHE_HOME", &cache.to_string_lossy())]);
+    let found = pipeline("search --config micro.toml --run run --device counted --max-latency 100ms");
+    assert_eq!(found.code, Some(0), "{found:?}");
+    assert!(
+        !found.stdout.contains(" measured on rpi4 (") && found.stdout.contains("nothing was measured"),
+        "{found:?}"
+    );
+    let run = folder.path().join("run");
+    let receipt = micro::json(&run.join("receipt.json"));
+    let by = receipt["cost"]["figures"]["latency"]["source"]["estimated"]["by"].as_str().expect("it is estimated");
+    assert!(by.starts_with("from instruction counts for rpi4, not measured"), "{by}");
+    assert_eq!(receipt["device"], "counted");
+    assert!(
+        receipt["measurement"].is_null() && receipt["counts"]["instructions"].as_u64() > Some(100_000),
+        "{receipt}"
+    );
+    let counted = |run: &Path| -> Vec<String> {
+        let lines = micro::lines(&run.join("counts.jsonl"));
+        lines.iter().map(|line| line["network"].as_str().expect("a fingerprint").to_owned()).collect()
+    };
+    let mut networks = counted(&run);
+    assert!(8 <= networks.len(), "{} networks were counted", networks.len());
+    // Interrupted before its end and resumed, it counts nothing again.
+    let again = folder.path().join("again");
+    micro::copy(&run, &again, &["config.toml", "study.jsonl", "counts.jsonl"]);
+    let resumed = pipeline("search --resume --run again");
+    assert_eq!(resumed.code, Some(0), "{resumed:?}");
+    assert_eq!(counted(&again), networks);
+    networks.sort_unstable();
+    networks.dedup();
+    assert_eq!(networks.len(), counted(&run).len(), "a network was counted twice");
+    let cell = |run: &Path| micro::json(&run.join("architecture.json"))["cell"].clone();
+    assert_eq!(cell(&again), cell(&run));
 }

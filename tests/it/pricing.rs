@@ -9,7 +9,7 @@ use search::{
     pricing::Pricer,
     space::{Scale, SearchSpace, cell::CellSpace},
 };
-use targets::{Budget, Cost, CostModel, Measurement, Meter, MeterError, MeterErrorKind, Metric, Source, Target};
+use targets::{Budget, Cost, CostModel, Meter, MeterError, MeterErrorKind, Metric, Reading, Source, Target};
 
 use crate::recording;
 
@@ -18,14 +18,14 @@ use crate::recording;
 struct Board(Rc<RefCell<Vec<Option<MeterErrorKind>>>>, Rc<RefCell<usize>>);
 
 impl Meter for Board {
-    fn measure(&mut self, _: &Graph) -> Result<Measurement, MeterError> {
+    fn measure(&mut self, _: &Graph) -> Result<Reading, MeterError> {
         *self.1.borrow_mut() += 1;
         let next = if self.0.borrow().is_empty() { Some(MeterErrorKind::Lost) } else { self.0.borrow_mut().remove(0) };
         match next {
             None => {
                 let mut measurement = recording::calm(std::time::Duration::from_millis(2));
                 "pi".clone_into(&mut measurement.device);
-                Ok(measurement)
+                Ok(measurement.reading(0.9))
             }
             Some(kind) => Err(MeterError { device: "pi".into(), reason: "told so".into(), kind }),
         }

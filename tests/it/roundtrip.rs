@@ -32,14 +32,14 @@ const N: u64 = 200;
 const TOLERANCE: f32 = 1e-4;
 
 /// A network with its weights, an image and what Burn makes of it.
-struct Case {
-    name: String,
+pub(crate) struct Case {
+    pub(crate) name: String,
     graph: Graph,
-    file: Vec<u8>,
+    pub(crate) file: Vec<u8>,
     weights: Weights,
-    image: Vec<f32>,
+    pub(crate) image: Vec<f32>,
     shape: [usize; 3],
-    expected: Vec<f32>,
+    pub(crate) expected: Vec<f32>,
 }
 
 /// One test, because the choice of Burn's kernels is the process's.
@@ -92,7 +92,8 @@ fn computed(case: &Case) -> Vec<f32> {
     logits(&case.graph, &case.weights, case.image.clone(), case.shape).expect("the weights are the graph's")
 }
 
-fn case(step: u64) -> Case {
+/// Network `step` of the list.
+pub(crate) fn case(step: u64) -> Case {
     let mut rng = keyed::rng(5, "roundtrip", step);
     let mut within = |low: u32, high: u32| (low + keyed::below(&mut rng, high - low + 1)) as usize;
     let shape = [within(1, 3), within(4, 15), within(4, 15)];

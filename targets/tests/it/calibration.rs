@@ -110,6 +110,7 @@ fn calibration(clock: Clock) -> Calibration {
         samples,
         fit: CostModel::new(target.clone()).latency.fit_report(),
         memory: None,
+        counts: None,
         check: None,
     };
     calibration.refit(&target);

@@ -3,6 +3,7 @@
 mod board;
 mod budget;
 mod calibration;
+mod counts;
 mod fitted;
 mod latency;
 mod networks;
