@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result};
 use runtime::device::{Address, Agent, Device, DeviceError, Local, Recorded, Remote, transport};
 use serde::{Deserialize, Serialize};
-use targets::Target;
+use targets::{Runtime, Target};
 
 use crate::{exit, kit, on_device, terminal::say};
 
@@ -56,14 +56,31 @@ pub fn remote(name: &str, target: Option<&Target>, agent: Option<&Path>) -> Resu
         }
     };
     let way = transport(&entry.address.parse::<Address>()?);
-    let agent = match agent.or(entry.agent.as_deref()) {
-        Some(path) => path.to_owned(),
-        None => built(&target.triple)?,
-    };
+    let agent = agent_of(&entry, &target, agent)?;
     let mut remote = Remote::new(name, target.name, way, Agent::admit(&agent, &target.triple)?);
     remote.folder = entry.folder;
     remote.allow_root = entry.allow_root;
     Ok(remote)
+}
+
+/// The program that will run networks on the device of this name, as far as it is one that ships: on this
+/// machine itself, and where times were recorded, the network alone counts.
+pub fn runtime(name: &str, target: &Target, agent: Option<&Path>) -> Result<Runtime> {
+    let path = match name {
+        "local" => return Ok(Runtime::default()),
+        "emulated" | COUNTED => built(&target.triple)?,
+        recorded if recorded.starts_with("recorded:") => return Ok(Runtime::default()),
+        board => agent_of(&find(board)?, target, agent)?,
+    };
+    let program = kit::read(&path)?;
+    Ok(Runtime { flash_bytes: program.flash_bytes(), memory_bytes: program.memory_bytes() })
+}
+
+fn agent_of(entry: &Entry, target: &Target, agent: Option<&Path>) -> Result<PathBuf> {
+    match agent.or(entry.agent.as_deref()) {
+        Some(path) => Ok(path.to_owned()),
+        None => built(&target.triple),
+    }
 }
 
 /// Kind of the board that a name in `devices.toml` stands for; none for an address, or `local`.

@@ -37,6 +37,13 @@ pub fn counter() -> PathBuf {
     folder().join(COUNTER)
 }
 
+/// Reads what a program file says of itself.
+pub fn read(path: &Path) -> Result<Program> {
+    let bytes = std::fs::read(path).map_err(|error| exit::file(format!("cannot read {}: {error}", path.display())))?;
+    Program::read(&bytes)
+        .map_err(|error| Failure { exit: Exit::Rejected, message: format!("{} {error}", path.display()) }.into())
+}
+
 /// Reads a program for `target`'s boards and refuses one that they cannot run.
 pub fn admit(path: &Path, target: &Target) -> Result<Program> {
     let bytes = std::fs::read(path).map_err(|error| exit::file(format!("cannot read {}: {error}", path.display())))?;

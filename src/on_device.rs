@@ -79,7 +79,7 @@ pub enum Instrument {
     /// A device's clock.
     Clock { device: Box<dyn Device>, allow: Allow, percentile: f64 },
     /// A count of the instructions that a board would execute, where there is no board.
-    Counts { counter: Counter, scale: CountScale },
+    Counts { counter: Box<Counter>, scale: CountScale },
 }
 
 impl Instrument {
@@ -93,7 +93,7 @@ impl Instrument {
     ) -> Result<Self> {
         if name == devices::COUNTED {
             let scale = calibrations::scale(calibration, target)?;
-            return Ok(Self::Counts { counter: kit::counting(target)?, scale });
+            return Ok(Self::Counts { counter: Box::new(kit::counting(target)?), scale });
         }
         let allow = Allow { noisy: allow_noisy, governor: allow_noisy };
         Ok(Self::Clock { device: devices::open(name, target, agent)?, allow, percentile: target.percentile })

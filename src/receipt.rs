@@ -8,7 +8,8 @@ use search::{
 };
 use serde::{Deserialize, Serialize};
 use targets::{
-    Allow, Board, Bound, Conditions, Cost, Counts, Figure, Judgement, Protocol, Summary, measurement::Measurement,
+    Allow, Board, Bound, Conditions, Cost, Counts, Figure, Judgement, Protocol, Runtime, Summary,
+    measurement::Measurement,
 };
 
 /// `architecture.json`: the outcome of the search stage.
@@ -140,6 +141,10 @@ pub struct Receipt {
     pub latency: Option<MeasuredLatency>,
     /// The measurement on the device, with every sample; absent where nothing was measured.
     pub measurement: Option<Measurement>,
+    /// The program that runs the model on the board, part of its flash and memory; absent where the model
+    /// alone counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<Runtime>,
     /// Instructions of the model file for the target's processor, where they were counted in place of a
     /// measurement.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -10,7 +10,9 @@ use search::{
     study::Trial,
 };
 use serde::{Serialize, de::DeserializeOwned};
-use targets::{Allow, Bound, Cost, Figure, Judgement, Measurement, Metric, Protocol, Source, Target, features};
+use targets::{
+    Allow, Bound, Cost, Figure, Judgement, Measurement, Metric, Protocol, Runtime, Source, Target, features,
+};
 
 use super::{Images, count, export, export::Exported, report};
 use crate::{
@@ -47,7 +49,8 @@ fn of_run(args: &MeasureArgs, run: &Path) -> Result<Exit> {
         let calibration = calibrations::resumed(&folder.path)?;
         Instrument::open(&args.device, &target, args.agent.as_deref(), config.allow_noisy, calibration.as_ref())?
     };
-    let receipt = settle(&folder, &config, &images, Some(instrument))?;
+    let runtime = devices::runtime(&args.device, &target, args.agent.as_deref())?;
+    let receipt = settle(&folder, &config, &images, Some(instrument), runtime)?;
     report::write(&folder, &config)?;
     show(&receipt, &folder, args.json)?;
     Ok(exit(&receipt))
@@ -193,6 +196,7 @@ pub fn settle(
     config: &SearchConfig,
     images: &Images,
     instrument: Option<Instrument>,
+    runtime: Runtime,
 ) -> Result<Receipt> {
     let architecture: Architecture = folder.read_json(ARCHITECTURE)?;
     let training: Training = folder.read_json(TRAINING)?;
@@ -200,9 +204,10 @@ pub fn settle(
     let target = Target::find(&config.target)?;
     let budget = config.budget()?;
     let graph = CellSpace::default().build(&architecture.cell, &architecture.deployed).map_err(search::Error::from)?;
-    let (model, calibration) = calibrations::of_run(folder, &target)?;
+    let (mut model, calibration) = calibrations::of_run(folder, &target)?;
+    model.runtime = runtime;
     let mut cost = model.price(&graph);
-    cost.set(Metric::Flash, Figure::exact(exported.bytes as f64));
+    cost.set(Metric::Flash, Figure::exact(exported.bytes as f64 + runtime.flash_bytes as f64));
     cost.set(Metric::TrainTime, once(training.chosen.seconds, "the machine that trained"));
     let (mut measurement, mut counts) = (None, None);
     let reached = instrument.as_ref().map(|it| it.name().to_owned());
@@ -262,6 +267,7 @@ pub fn settle(
         latency: measurement.as_ref().and_then(|it| MeasuredLatency::of(it, target.percentile, &allow(config))),
         measurement,
         counts,
+        runtime: (runtime != Runtime::default()).then_some(runtime),
         calibration,
         repeat: "pipeline search --config config.toml --run ANOTHER".to_owned(),
     };
@@ -385,6 +391,10 @@ pub fn show(receipt: &Receipt, folder: &RunFolder, json: bool) -> Result<()> {
             })
             .collect();
         terminal::print(&format!("  {:<13}  {}{}", metric.name(), figure.describe(metric), judged.concat()));
+        if let (Metric::Flash, Some(runtime)) = (metric, receipt.runtime) {
+            let runtime = metric.format(runtime.flash_bytes as f64);
+            terminal::print(&format!("  {:<13}  of which {runtime} are the program that runs the model", ""));
+        }
     }
     if let Some(row) = &receipt.baseline {
         terminal::print(&baseline_line(receipt, row));

@@ -174,6 +174,9 @@ impl Plan {
         if config.device.as_deref() == Some(devices::COUNTED) {
             model.latency = model.latency.by_counts(&calibrations::scale(calibration.as_ref(), &target)?);
         }
+        if let Some(device) = &config.device {
+            model.runtime = devices::runtime(device, &target, config.agent.as_deref())?;
+        }
         let budget = config.budget()?;
         let (proxy, deployed) = config.scales(&images.source);
         config.compute()?;
@@ -205,9 +208,18 @@ impl Plan {
             let Some(least) = least else { continue };
             if max < if measurable { least.low } else { least.high } {
                 let metric = bound.metric;
+                let runtime = match metric {
+                    Metric::Flash => model.runtime.flash_bytes,
+                    Metric::Memory => model.runtime.memory_bytes,
+                    _ => 0,
+                };
+                let with_it = match runtime {
+                    0 => String::new(),
+                    bytes => format!(", {} of them for the program that runs it,", metric.format(bytes as f64)),
+                };
                 return Err(exit::usage(format!(
-                    "--max-{} {} cannot be met: the smallest network of the space needs {} at {} layers and {} channels; \
-                     allow more, or make the deployed network smaller with [deployed] in --config",
+                    "--max-{} {} cannot be met: the smallest network of the space needs {}{with_it} at {} layers and {} \
+                     channels; allow more, or make the deployed network smaller with [deployed] in --config",
                     metric.name(),
                     metric.format(max),
                     least.describe(metric),
@@ -233,7 +245,7 @@ impl Plan {
         }
         train::train(folder, &self.config, &self.images)?;
         export::export(folder, &self.config, &self.images)?;
-        let settled = measure::settle(folder, &self.config, &self.images, self.instrument()?);
+        let settled = measure::settle(folder, &self.config, &self.images, self.instrument()?, self.model.runtime);
         let receipt = settled.map_err(|error| continuable(error, folder))?;
         report::write(folder, &self.config)?;
         Ok(Found::Network(Box::new(receipt)))

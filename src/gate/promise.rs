@@ -35,7 +35,8 @@ pub fn recount(receipt: &Receipt, model_bytes: usize) -> Result<(Cost, Vec<Check
             cost.set(metric, found.clone());
         }
     }
-    cost.set(Metric::Flash, Figure::exact(model_bytes as f64));
+    let runtime = receipt.runtime.map_or(0, |it| it.flash_bytes);
+    cost.set(Metric::Flash, Figure::exact(model_bytes as f64 + runtime as f64));
     Ok((cost, checks))
 }
 

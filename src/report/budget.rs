@@ -109,7 +109,7 @@ pub(super) fn title(metric: Metric) -> &'static str {
         Metric::Macs => "Multiply-accumulates",
         Metric::Activations => "Peak activations",
         Metric::Memory => "Peak memory",
-        Metric::Flash => "Model file",
+        Metric::Flash => "Flash",
         Metric::Intensity => "Compute intensity",
         Metric::Latency => "Latency",
         Metric::TrainTime => "Training time",

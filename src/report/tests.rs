@@ -116,6 +116,7 @@ impl Sample {
             latency: None,
             measurement: None,
             counts: None,
+            runtime: None,
             calibration: None,
             repeat: "pipeline search --config run/config.toml".to_owned(),
         };

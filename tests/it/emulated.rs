@@ -15,6 +15,7 @@ use graph::{Graph, cost::static_cost};
 use runtime::{
     device::{Counter, Device, Emulator, Local},
     engine::Model,
+    program::Program,
     protocol::probe_input,
     validate::Limits,
     worker::Worker,
@@ -249,6 +250,16 @@ fn a_search_counts_where_there_is_no_board() {
         receipt["measurement"].is_null() && receipt["counts"]["instructions"].as_u64() > Some(100_000),
         "{receipt}"
     );
+    // What is pushed to the board takes room there: the model and the program that runs it.
+    let program = fs::read(kit.join("aarch64-unknown-linux-gnu/pipeline-agent")).expect("the kit holds it");
+    let program = Program::read(&program).expect("it is a program");
+    let model = fs::metadata(run.join("model.onnx")).expect("it was exported").len();
+    assert_eq!(receipt["cost"]["figures"]["flash"]["value"].as_f64(), Some((model + program.flash_bytes()) as f64));
+    let kept = pipeline("verify --run run");
+    assert_eq!(kept.code, Some(0), "{kept:?}");
+    let refused = pipeline("search --config micro.toml --run none --device counted --max-flash 8MiB");
+    assert_eq!(refused.code, Some(2), "{refused:?}");
+    assert!(refused.stderr.contains("of them for the program that runs it"), "{refused:?}");
     let counted = |run: &Path| -> Vec<String> {
         let lines = micro::lines(&run.join("counts.jsonl"));
         lines.iter().map(|line| line["network"].as_str().expect("a fingerprint").to_owned()).collect()

@@ -1,7 +1,7 @@
 //! Are targets found, and are broken files explained?
 
 use graph::{Activation, Conv2d, Graph, Op, Shape};
-use targets::{CostModel, Figure, Metric, Source, Target, Work};
+use targets::{CostModel, Figure, Metric, Runtime, Source, Target, Work};
 
 fn small_network() -> Graph {
     let mut graph = Graph::default();
@@ -15,6 +15,25 @@ fn small_network() -> Graph {
     };
     build().expect("shapes fit");
     graph
+}
+
+#[test]
+fn what_runs_the_network_takes_room_beside_it() {
+    let alone = CostModel::new(Target::find("rpi4").expect("it is built in"));
+    let price = |flash_bytes, memory_bytes| {
+        let runtime = Runtime { flash_bytes, memory_bytes };
+        CostModel { runtime, ..alone.clone() }.price(&small_network())
+    };
+    let parts = |figure: &Figure| [figure.low, figure.value, figure.high];
+    let of = |cost: &targets::Cost, metric| parts(cost.get(metric).expect("it is priced"));
+    let (without, with) = (price(0, 0), price(1 << 20, 1_000));
+    assert_eq!(of(&with, Metric::Flash), of(&without, Metric::Flash).map(|bytes| bytes + f64::from(1 << 20)));
+    // What a process of that board was found to hold has such variables in it already.
+    assert_eq!(of(&with, Metric::Memory), of(&without, Metric::Memory));
+    // More than that cannot be left out.
+    let least = 1e9 + 4.0 * (16.0 * 27.0 + 16.0 + 170.0) + 4.0 * (3.0 + 16.0) * 1024.0;
+    let large = of(&price(0, 1_000_000_000), Metric::Memory);
+    assert!(large.iter().all(|bytes| least <= *bytes), "{large:?}, not {least} at least");
 }
 
 #[test]
