@@ -70,7 +70,9 @@ pub fn runtime(name: &str, target: &Target, agent: Option<&Path>) -> Result<Runt
         "local" => return Ok(Runtime::default()),
         "emulated" | COUNTED => built(&target.triple)?,
         recorded if recorded.starts_with("recorded:") => return Ok(Runtime::default()),
-        board => agent_of(&find(board)?, target, agent)?,
+        board => find(board)
+            .and_then(|entry| agent_of(&entry, target, agent))
+            .with_context(|| format!("--device {board}"))?,
     };
     let program = kit::read(&path)?;
     Ok(Runtime { flash_bytes: program.flash_bytes(), memory_bytes: program.memory_bytes() })
@@ -177,7 +179,7 @@ fn find(name: &str) -> Result<Entry> {
     devices.remove(name).ok_or_else(|| {
         let known = if known.is_empty() { "no board yet".to_owned() } else { known };
         exit::usage(format!(
-            "no device {name:?}: write local, recorded:FILE, ssh://USER@HOST, adb://SERIAL, or a name in {} ({known}); \
+            "no device {name:?}: write local, counted, recorded:FILE, ssh://USER@HOST, adb://SERIAL, or a name in {} ({known}); \
              `pipeline device add` adds one",
             path().display()
         ))

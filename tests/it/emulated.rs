@@ -8,6 +8,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use export::{Metadata, onnx, placeholder_weights};
@@ -122,6 +123,28 @@ fn the_agent_for_a_board_computes_what_this_machine_computes() {
     as_here("the reference network", &path);
     let names: Vec<&str> = boards.iter().map(|it| it.0).collect();
     println!("{} networks on {names:?}: off by {worst:.1e} at most", n_cases + 2);
+}
+
+/// Every system call of the agent, as the emulator sees it.
+#[test]
+fn the_agent_opens_no_socket() {
+    let Some(kit) = kit("system calls of the agent") else { return };
+    let emulator = emulator(&kit, "rpi4").expect("the kit holds an agent for rpi4");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    fs::write(folder.path().join("model.onnx"), runtime::reference::onnx()).expect("a temporary folder can be written");
+    let protocol = serde_json::to_string(&Protocol { blocks: 1, ..Protocol::quick() }).expect("plain data");
+    let measure = ["measure", "model.onnx", "--target", "rpi4", "--protocol", &protocol];
+    for request in [&["facts"][..], &["profile", "model.onnx", "--runs", "1"], &measure] {
+        let mut command = Command::new(&emulator.program);
+        command.arg("-strace").arg(&emulator.agent).args(request).arg("--allow-root").current_dir(folder.path());
+        let output = command.output().expect("the emulator starts");
+        let calls = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{request:?}: {calls}");
+        assert!(calls.contains(" openat("), "no calls were seen: {calls}");
+        for call in [" socket(", " socketpair(", " bind(", " listen(", " accept(", " connect("] {
+            assert!(!calls.contains(call), "{request:?} calls{call}..)");
+        }
+    }
 }
 
 #[test]
