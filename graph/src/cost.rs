@@ -45,6 +45,8 @@ pub struct Shipped<'a> {
     pub id: NodeId,
     /// What it computes.
     pub op: &'a Op,
+    /// What it reads, as the graph was built.
+    pub inputs: &'a [NodeId],
     /// Weights of a convolution or linear layer, the bias not counted; 0 for all others.
     pub weights: u64,
     /// Its multiply-accumulates.
@@ -72,6 +74,7 @@ pub fn static_cost_with<'a>(graph: &'a Graph, mut visit: impl FnMut(&Shipped<'a>
         let plain = Shipped {
             id,
             op: &node.op,
+            inputs,
             weights: 0,
             macs: 0,
             fan_in: 0,

@@ -141,7 +141,7 @@ pub fn cost_and_features(graph: &Graph) -> (StaticCost, Features) {
         // Inlined where each kind of operation is known.
         #[inline(always)]
         |shipped| {
-            add_work(&mut amounts, graph, shipped);
+            add_work(&mut amounts, shipped);
             if may_repeat(shipped.op) {
                 unweighted.push(*shipped);
             }
@@ -151,8 +151,8 @@ pub fn cost_and_features(graph: &Graph) -> (StaticCost, Features) {
     let mut repeated = [0_u64; Work::COUNT];
     let mut values = Values::new(graph, &origins);
     for shipped in &unweighted {
-        if values.is_known(shipped.id) {
-            add_work(&mut repeated, graph, shipped);
+        if values.is_known(shipped) {
+            add_work(&mut repeated, shipped);
         }
     }
     (cost, Features(std::array::from_fn(|work| (amounts[work] - repeated[work]) as f64)))
@@ -192,15 +192,14 @@ impl<'a> Values<'a> {
         Self { graph, origins, table: vec![Value::default(); graph.n_nodes()] }
     }
 
-    /// Takes in a node of the shipped network that [`may_repeat`], after all such before it; tells
+    /// Takes in an operation that [`may_repeat`], after all such before it; tells
     /// whether it computes nothing new.
-    fn is_known(&mut self, id: NodeId) -> bool {
+    fn is_known(&mut self, &Shipped { id, op, inputs, .. }: &Shipped) -> bool {
         let Self { graph, origins, table } = self;
         let first = |input: &NodeId| {
             let origin = origins.of(*input).index();
             (table[origin].same_as as usize).checked_sub(1).unwrap_or(origin)
         };
-        let (op, inputs) = (graph.op(id), graph.inputs(id));
         let Some(reads) = inputs.first().map(first) else { return false };
         let mut next = table[reads].reader;
         while let Some(other) = next.checked_sub(1).and_then(|idx| graph.ids().nth(idx as usize)) {
@@ -220,8 +219,8 @@ impl<'a> Values<'a> {
 /// Adds what an operation does: its arithmetic, and what it costs beside that because of how engines
 /// do it.
 #[inline(always)]
-fn add_work(amounts: &mut [u64; Work::COUNT], graph: &Graph, shipped: &Shipped) {
-    let Shipped { id, op, weights, macs, fan_in, reads, writes, rows } = *shipped;
+fn add_work(amounts: &mut [u64; Work::COUNT], shipped: &Shipped) {
+    let Shipped { op, inputs, weights, macs, fan_in, reads, writes, rows, .. } = *shipped;
     let mut add = |work: Work, amount: u64| amounts[work as usize] += amount;
     add(Work::Dispatch, 1);
     match op {
@@ -246,7 +245,7 @@ fn add_work(amounts: &mut [u64; Work::COUNT], graph: &Graph, shipped: &Shipped) 
         Op::GlobalAvgPool => add(Work::GlobalPool, reads),
         Op::Activation(_) => add(Work::Activation, writes),
         Op::Input | Op::Identity | Op::BatchNorm | Op::Zero(_) => add(Work::Elementwise, writes),
-        Op::Add => add(Work::Elementwise, writes * (graph.inputs(id).len() as u64 - 1)),
+        Op::Add => add(Work::Elementwise, writes * (inputs.len() as u64 - 1)),
         Op::Concat => add(Work::Concat, writes),
     }
 }
