@@ -177,6 +177,8 @@ impl Origins {
 struct Value {
     /// Values in it; 0 where another node of the shipped network makes it.
     elements: u64,
+    /// Values that nobody reads after this node.
+    dying: u64,
     channels: u32,
     /// The node that makes it in the shipped network.
     stands_for: u32,
@@ -206,7 +208,8 @@ impl Lives {
     /// Node `id` makes a value.
     #[inline(always)]
     fn make(&mut self, id: NodeId, elements: u64, channels: u64) {
-        self.values[id.index()] = Value { elements, channels: channels as u32, stands_for: id.0, last_user: id.0 };
+        self.values[id.index()] =
+            Value { elements, dying: 0, channels: channels as u32, stands_for: id.0, last_user: id.0 };
     }
 
     /// Node `id` makes a value of all its inputs.
@@ -228,15 +231,14 @@ impl Lives {
     }
 
     /// Largest sum of values that are alive together, each from the node that makes it to its last user.
-    fn peak(&self) -> u64 {
-        // By node: values that nobody reads after it.
-        let mut dying = vec![0; self.values.len()];
+    fn peak(&mut self) -> u64 {
         let (mut live, mut peak) = (0, 0);
-        for (idx, value) in self.values.iter().enumerate() {
-            live += value.elements;
+        for idx in 0..self.values.len() {
+            let Value { elements, last_user, .. } = self.values[idx];
+            live += elements;
             peak = live.max(peak);
-            dying[value.last_user as usize] += value.elements;
-            live -= dying[idx];
+            self.values[last_user as usize].dying += elements;
+            live -= self.values[idx].dying;
         }
         peak
     }
