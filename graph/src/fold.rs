@@ -14,19 +14,24 @@ pub const BN_EPSILON: f32 = 1e-5;
 /// The input whose value node `id` stands for in the shipped network, if it is not a node there.
 ///
 /// A batch norm vanishes into a convolution that nobody else reads, over identities between them; an identity always
-/// vanishes, unless it is the whole network's output. `users` is [`Graph::n_users`].
-// Always inlined: pricing asks it of every node and of every input.
+/// vanishes, unless it is the whole network's output.
+pub fn alias(graph: &Graph, id: NodeId) -> Option<NodeId> {
+    alias_of(graph, id, graph.op(id), graph.inputs(id))
+}
+
+/// As [`alias`], for a node that is at hand.
+// Always inlined: pricing asks it of every node.
 #[inline(always)]
-pub fn alias(graph: &Graph, users: &[u32], id: NodeId) -> Option<NodeId> {
-    match graph.op(id) {
-        Op::Identity => (Some(id) != graph.output()).then(|| graph.inputs(id)[0]),
+pub(crate) fn alias_of(graph: &Graph, id: NodeId, op: &Op, inputs: &[NodeId]) -> Option<NodeId> {
+    match op {
+        Op::Identity => (Some(id) != graph.output()).then(|| inputs[0]),
         Op::BatchNorm => {
-            let (mut input, mut distance) = (graph.inputs(id)[0], 1);
+            let (mut input, mut distance) = (inputs[0], 1);
             // Identities between the two vanish.
-            while *graph.op(input) == Op::Identity && users[input.index()] == 1 {
+            while matches!(graph.op(input), Op::Identity) && graph.nodes[input.index()].n_users == 1 {
                 (input, distance) = (graph.inputs(input)[0], distance + 1);
             }
-            let folds = matches!(graph.op(input), Op::Conv2d(_)) && users[input.index()] == 1;
+            let folds = matches!(graph.op(input), Op::Conv2d(_)) && graph.nodes[input.index()].n_users == 1;
             // The output stays the last node, even where nodes that nobody reads stand between.
             let stays_last = Some(id) != graph.output() || input.index() + distance == id.index();
             (folds && stays_last).then_some(input)
@@ -45,10 +50,9 @@ pub fn alias(graph: &Graph, users: &[u32], id: NodeId) -> Option<NodeId> {
 }
 
 /// The shipped node whose value node `id` stands for: itself, unless it has an [`alias`].
-/// `users` is [`Graph::n_users`].
 #[inline]
-pub fn origin(graph: &Graph, users: &[u32], mut id: NodeId) -> NodeId {
-    while let Some(input) = alias(graph, users, id) {
+pub fn origin(graph: &Graph, mut id: NodeId) -> NodeId {
+    while let Some(input) = alias(graph, id) {
         id = input;
     }
     id
@@ -106,12 +110,11 @@ pub fn fold(graph: &Graph, weights: &Weights) -> Result<(Graph, Weights), Weight
 
 /// The shipped graph, and which batch norm went into which convolution (ids of `graph`).
 fn rebuild(graph: &Graph) -> (Graph, Vec<(NodeId, NodeId)>) {
-    let users = graph.n_users();
     let mut out = Graph { scopes: graph.scopes.clone(), ..Graph::default() };
     let mut place: Vec<NodeId> = Vec::with_capacity(graph.nodes.len());
     let mut norms = Vec::new();
     for id in graph.ids() {
-        if let Some(input) = alias(graph, &users, id) {
+        if let Some(input) = alias(graph, id) {
             let at = place[input.index()];
             if let (Op::BatchNorm, Op::Conv2d(conv)) = (graph.op(id), &mut out.nodes[at.index()].op) {
                 conv.bias = true;

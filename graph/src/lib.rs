@@ -93,14 +93,25 @@ struct Node {
     shape: Packed,
     label: Label,
     scope: u32,
-    inputs: (u32, u32),
+    inputs: Inputs,
+    /// How many nodes read it.
+    n_users: u32,
+}
+
+/// What a node reads. Most nodes read one other, which stands here: a list of their inputs would be
+/// written and read beside the nodes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Inputs {
+    One(NodeId),
+    /// A range of [`Graph::edges`].
+    Many(u32, u32),
 }
 
 /// A network.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Graph {
     nodes: Vec<Node>,
-    /// The inputs of all nodes, one after the other; a node holds its range.
+    /// The inputs of all nodes that do not have exactly one, one after the other.
     edges: Vec<NodeId>,
     scopes: Vec<Scope>,
     /// The scope that new nodes join: 0 is the root, `n` is `scopes[n - 1]`.
@@ -127,14 +138,13 @@ impl Graph {
     /// faster.
     pub fn with_capacity(n_nodes: usize) -> Self {
         let (nodes, scopes) = (Vec::with_capacity(n_nodes), Vec::with_capacity(n_nodes));
-        // Most nodes read one other, and some two.
-        Self { nodes, edges: Vec::with_capacity(n_nodes * 5 / 4), scopes, here: 0 }
+        Self { nodes, edges: Vec::with_capacity(n_nodes / 2), scopes, here: 0 }
     }
 
     /// Adds the graph's input and names it `image`.
     ///
     /// # Panics
-    /// A side has 2^20 - 1 pixels or more, or there are 2^24 channels: no image is that large.
+    /// A side has 2^20 pixels or more, or there are 2^23 channels: no image is that large.
     pub fn input(&mut self, shape: Shape) -> NodeId {
         let shape = Packed::new(shape).expect("no image is that large");
         self.push(Label::from("image"), Op::Input, shape, &[])
@@ -167,6 +177,8 @@ impl Graph {
     }
 
     /// Runs `build` with every new node's name prefixed by `label/`.
+    // Always inlined: scopes are small and many.
+    #[inline(always)]
     pub fn within<T>(&mut self, label: impl Into<Label>, build: impl FnOnce(&mut Self) -> T) -> T {
         let outer = self.here;
         self.scopes.push(Scope { label: label.into(), parent: outer });
@@ -178,18 +190,38 @@ impl Graph {
 
     #[inline]
     fn push(&mut self, label: Label, op: Op, shape: Packed, inputs: &[NodeId]) -> NodeId {
-        let start = self.edges.len() as u32;
-        // One by one: copied in one piece they would have to wait for having been written one by one.
         for &input in inputs {
-            self.edges.push(input);
+            self.nodes[input.index()].n_users += 1;
         }
-        self.nodes.push(Node { op, shape, label, scope: self.here, inputs: (start, self.edges.len() as u32) });
+        let inputs = match inputs {
+            &[input] => Inputs::One(input),
+            inputs => {
+                let start = self.edges.len() as u32;
+                self.edges.extend(inputs);
+                Inputs::Many(start, self.edges.len() as u32)
+            }
+        };
+        self.nodes.push(Node { op, shape, label, scope: self.here, inputs, n_users: 0 });
         NodeId(self.nodes.len() as u32 - 1)
     }
 
     /// Node ids in execution order.
     pub fn ids(&self) -> impl DoubleEndedIterator<Item = NodeId> + ExactSizeIterator + use<> {
         (0..self.nodes.len() as u32).map(NodeId)
+    }
+
+    /// Every node with its inputs, in execution order.
+    #[inline(always)]
+    fn nodes(&self) -> impl Iterator<Item = (NodeId, &Node, &[NodeId])> {
+        self.nodes.iter().enumerate().map(|(idx, node)| (NodeId(idx as u32), node, self.inputs_of(node)))
+    }
+
+    #[inline(always)]
+    fn inputs_of<'a>(&'a self, node: &'a Node) -> &'a [NodeId] {
+        match &node.inputs {
+            Inputs::One(input) => std::slice::from_ref(input),
+            &Inputs::Many(start, end) => &self.edges[start as usize..end as usize],
+        }
     }
 
     /// Number of nodes, the input counted.
@@ -211,8 +243,7 @@ impl Graph {
     /// Producers of node `id`'s inputs, all earlier in the graph.
     #[inline]
     pub fn inputs(&self, id: NodeId) -> &[NodeId] {
-        let (start, end) = self.nodes[id.index()].inputs;
-        &self.edges[start as usize..end as usize]
+        self.inputs_of(&self.nodes[id.index()])
     }
 
     /// Full name of node `id`, such as `cell3/block1/left/sep_conv_3x3/depthwise`. It names the
@@ -241,11 +272,7 @@ impl Graph {
 
     /// How many nodes read each node, by [`NodeId::index`].
     pub fn n_users(&self) -> Vec<u32> {
-        let mut users = vec![0; self.nodes.len()];
-        for &input in &self.edges {
-            users[input.index()] += 1;
-        }
-        users
+        self.nodes.iter().map(|node| node.n_users).collect()
     }
 }
 

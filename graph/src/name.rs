@@ -1,7 +1,8 @@
 //! Names are paths of labels, rendered only when somebody reads them: a search builds thousands of
 //! graphs a second and reads the names of few.
 
-/// One step of a path: a word and, where there are several of it, a number.
+/// One step of a path: a word and, where there are several of it, a number. A word such as
+/// `first/relu` is several steps at once, with no [`Graph::within`](crate::Graph::within) for them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Label {
     pub(crate) word: &'static str,

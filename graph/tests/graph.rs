@@ -49,6 +49,36 @@ fn shapes_are_inferred() {
     }
 }
 
+/// Sides have 20 bits, channels and features 23.
+#[test]
+fn shapes_have_a_largest_size() {
+    let large = Shape::Map([(1 << 23) - 1, (1 << 20) - 1, 1]);
+    check(Op::Identity, &[large], large);
+    check(Op::GlobalAvgPool, &[large], Shape::Vector((1 << 23) - 1));
+    check(Op::Linear((1 << 23) - 1), &[VECTOR], Shape::Vector((1 << 23) - 1));
+    refuse(Op::Linear(1 << 23), &[VECTOR]);
+    refuse(Op::Conv2d(Conv2d::same(1 << 23, 3, 1)), &[MAP]);
+    refuse(Op::Conv2d(Conv2d { pads: Pads { top: 1 << 20, ..Pads::all(0) }, ..Conv2d::same(8, 1, 1) }), &[MAP]);
+}
+
+#[test]
+fn a_word_may_be_several_steps_of_a_name() -> Result<(), GraphError> {
+    let mut graph = Graph::default();
+    let image = graph.input(MAP);
+    let relu = Op::Activation(Activation::Relu);
+    let nested = graph.within(("cell", 3), |graph| {
+        graph.within("left", |graph| graph.within(("from", 1), |graph| graph.add("relu", relu.clone(), &[image])))
+    })?;
+    let at_once = graph.within(("cell", 3), |graph| {
+        graph.within(("left/from", 1), |graph| graph.add("relu", relu.clone(), &[image]))
+    })?;
+    assert_eq!(
+        (graph.name(nested), graph.name(at_once)),
+        ("cell3/left/from1/relu".into(), "cell3/left/from1/relu".into())
+    );
+    Ok(())
+}
+
 #[test]
 fn what_does_not_fit_is_refused_by_name() {
     let same = Conv2d::same(8, 3, 1);

@@ -60,9 +60,9 @@ impl CostModel {
             (Metric::Params, Figure::exact(fixed.params as f64)),
             (Metric::Macs, Figure::exact(fixed.macs as f64)),
             (Metric::Activations, Figure::exact(fixed.peak_bytes as f64)),
-            (Metric::Intensity, Figure::exact(fixed.intensity())),
-            (Metric::Flash, flash),
             (Metric::Memory, self.memory(&fixed)),
+            (Metric::Flash, flash),
+            (Metric::Intensity, Figure::exact(fixed.intensity())),
             (Metric::Latency, self.latency.predict(&features)),
         ];
         Cost { figures: figures.into() }

@@ -135,99 +135,117 @@ pub fn features(graph: &Graph) -> Features {
 pub fn cost_and_features(graph: &Graph) -> (StaticCost, Features) {
     // Counted in integers, which add faster and exactly.
     let mut amounts = [0_u64; Work::COUNT];
-    let mut values = Values::new(graph);
-    let cost = static_cost_with(graph, |id, shipped, origins| {
-        if !values.is_known(graph, id, origins) {
-            add_work(&mut amounts, graph, id, shipped);
-            amounts[Work::Dispatch as usize] += 1;
+    let mut unweighted: Vec<Shipped> = Vec::with_capacity(graph.n_nodes() / 2);
+    let (cost, origins) = static_cost_with(
+        graph,
+        // Inlined where each kind of operation is known.
+        #[inline(always)]
+        |shipped| {
+            add_work(&mut amounts, shipped);
+            if may_repeat(shipped.op) {
+                unweighted.push(*shipped);
+            }
+        },
+    );
+    // Apart from the way above, which is faster without a search in it.
+    let mut repeated = [0_u64; Work::COUNT];
+    let mut values = Values::new(graph, &origins);
+    for shipped in &unweighted {
+        if values.is_known(shipped) {
+            add_work(&mut repeated, shipped);
         }
-    });
-    (cost, Features(amounts.map(|amount| amount as f64)))
+    }
+    (cost, Features(std::array::from_fn(|work| (amounts[work] - repeated[work]) as f64)))
 }
 
-/// Which nodes compute what another one has computed already: the engine does that once. Nodes with
-/// weights of their own never do.
-///
-/// Nodes are written as their index plus one, and 0 is none: the whole is then zeros to begin with.
-struct Values(Vec<Value>);
+/// Whether an operation may compute what another one has computed already: never one with weights of
+/// its own. Activations are part of the convolution before them to many engines.
+#[inline(always)]
+fn may_repeat(op: &Op) -> bool {
+    match op {
+        Op::Input | Op::Conv2d(_) | Op::Linear(_) | Op::BatchNorm | Op::Activation(_) => false,
+        Op::MaxPool(_) | Op::AvgPool(_) | Op::GlobalAvgPool | Op::Add | Op::Concat | Op::Identity | Op::Zero(_) => true,
+    }
+}
 
+/// Which nodes compute what another one has computed already: the engine does that once.
+struct Values<'a> {
+    graph: &'a Graph,
+    origins: &'a Origins,
+    /// By node.
+    table: Vec<Value>,
+}
+
+/// Nodes are written as their index plus one, and 0 is none: the whole is then zeros to begin with.
 #[derive(Clone, Copy, Default)]
 struct Value {
     /// The first node with the same value, where that is another.
     same_as: u32,
-    /// The last node without weights that reads this value as its first input.
+    /// The last node that may repeat and reads this value as its first input.
     reader: u32,
-    /// Of a node without weights, the one before it that reads the same first input.
+    /// Of a node that may repeat, the one before it that reads the same first input.
     before: u32,
 }
 
-impl Values {
-    fn new(graph: &Graph) -> Self {
-        Self(vec![Value::default(); graph.n_nodes()])
+impl<'a> Values<'a> {
+    fn new(graph: &'a Graph, origins: &'a Origins) -> Self {
+        Self { graph, origins, table: vec![Value::default(); graph.n_nodes()] }
     }
 
-    /// Takes in node `id` of the shipped network, after all before it; tells whether it computes nothing new.
-    #[inline]
-    fn is_known(&mut self, graph: &Graph, id: NodeId, origins: Origins) -> bool {
-        let op = graph.op(id);
-        match op {
-            // Activations are part of the convolution before them to many engines.
-            Op::Input | Op::Conv2d(_) | Op::Linear(_) | Op::BatchNorm | Op::Activation(_) => return false,
-            Op::MaxPool(_) | Op::AvgPool(_) | Op::GlobalAvgPool | Op::Add | Op::Concat | Op::Identity | Op::Zero(_) => {
-            }
-        }
+    /// Takes in an operation that [`may_repeat`], after all such before it; tells
+    /// whether it computes nothing new.
+    fn is_known(&mut self, &Shipped { id, op, inputs, .. }: &Shipped) -> bool {
+        let Self { graph, origins, table } = self;
         let first = |input: &NodeId| {
             let origin = origins.of(*input).index();
-            (self.0[origin].same_as as usize).checked_sub(1).unwrap_or(origin)
+            (table[origin].same_as as usize).checked_sub(1).unwrap_or(origin)
         };
-        let inputs = graph.inputs(id);
         let Some(reads) = inputs.first().map(first) else { return false };
-        let mut next = self.0[reads].reader;
+        let mut next = table[reads].reader;
         while let Some(other) = next.checked_sub(1).and_then(|idx| graph.ids().nth(idx as usize)) {
             let same = |(a, b): (&NodeId, &NodeId)| first(a) == first(b);
             let others = graph.inputs(other);
             if graph.op(other) == op && inputs.len() == others.len() && inputs.iter().zip(others).all(same) {
-                self.0[id.index()].same_as = next;
+                table[id.index()].same_as = next;
                 return true;
             }
-            next = self.0[other.index()].before;
+            next = table[other.index()].before;
         }
-        self.0[id.index()].before = std::mem::replace(&mut self.0[reads].reader, id.index() as u32 + 1);
+        table[id.index()].before = std::mem::replace(&mut table[reads].reader, id.index() as u32 + 1);
         false
     }
 }
 
-/// Adds what node `id` of the shipped network does: its arithmetic, and what it costs beside that
-/// because of how engines do it.
+/// Adds what an operation does: its arithmetic, and what it costs beside that because of how engines
+/// do it.
 #[inline(always)]
-fn add_work(amounts: &mut [u64; Work::COUNT], graph: &Graph, id: NodeId, Shipped { macs, outputs }: Shipped) {
+fn add_work(amounts: &mut [u64; Work::COUNT], shipped: &Shipped) {
+    let Shipped { op, inputs, weights, macs, fan_in, reads, writes, rows, .. } = *shipped;
     let mut add = |work: Work, amount: u64| amounts[work as usize] += amount;
-    let inputs = graph.inputs(id);
-    let rows = |taps: u64| (graph.shape(id).channels() * graph.shape(id).spatial()[0]) as u64 * taps;
-    match graph.op(id) {
+    add(Work::Dispatch, 1);
+    match op {
         Op::Conv2d(conv) => {
-            let input = graph.shape(inputs[0]);
-            let taps = conv.kernel[0] * conv.kernel[1];
-            add(Work::Weights, (conv.channels * conv.taps(input.channels())) as u64);
-            if 1 < conv.groups && conv.groups == input.channels() {
+            let taps = (conv.kernel[0] * conv.kernel[1]) as u64;
+            add(Work::Weights, weights);
+            if 1 < conv.groups && conv.groups as u64 == fan_in {
                 add(Work::Depthwise, macs);
-                add(Work::Rows, rows(taps as u64));
+                add(Work::Rows, rows * taps);
                 return;
             }
             add(if conv.groups == 1 && taps == 1 { Work::Pointwise } else { Work::Dense }, macs);
-            add(Work::Operands, input.elements() as u64 + outputs);
+            add(Work::Operands, reads + writes);
         }
         Op::Linear(_) => add(Work::Linear, macs),
         Op::MaxPool(pool) => {
             let taps = (pool.kernel[0] * pool.kernel[1]) as u64;
-            add(Work::MaxPool, outputs * taps);
-            add(Work::Rows, rows(taps));
+            add(Work::MaxPool, writes * taps);
+            add(Work::Rows, rows * taps);
         }
-        Op::AvgPool(pool) => add(Work::AvgPool, outputs * (pool.kernel[0] * pool.kernel[1]) as u64),
-        Op::GlobalAvgPool => add(Work::GlobalPool, graph.shape(inputs[0]).elements() as u64),
-        Op::Activation(_) => add(Work::Activation, outputs),
-        Op::Input | Op::Identity | Op::BatchNorm | Op::Zero(_) => add(Work::Elementwise, outputs),
-        Op::Add => add(Work::Elementwise, outputs * (inputs.len() as u64 - 1)),
-        Op::Concat => add(Work::Concat, outputs),
+        Op::AvgPool(pool) => add(Work::AvgPool, writes * (pool.kernel[0] * pool.kernel[1]) as u64),
+        Op::GlobalAvgPool => add(Work::GlobalPool, reads),
+        Op::Activation(_) => add(Work::Activation, writes),
+        Op::Input | Op::Identity | Op::BatchNorm | Op::Zero(_) => add(Work::Elementwise, writes),
+        Op::Add => add(Work::Elementwise, writes * (inputs.len() as u64 - 1)),
+        Op::Concat => add(Work::Concat, writes),
     }
 }

@@ -247,7 +247,7 @@ impl<'a> Plan<'a> {
             let state = if reads[idx] && !fits {
                 graph.within(("input", idx), |graph| {
                     let relu = graph.add("relu", Op::Activation(Activation::Relu), &[input])?;
-                    conv_norm(graph, relu, Conv2d::same(channels, 1, shrink))
+                    conv_norm(graph, ["conv", "norm"], relu, Conv2d::same(channels, 1, shrink))
                 })?
             } else {
                 input
@@ -258,33 +258,29 @@ impl<'a> Plan<'a> {
             let node = graph.within(("block", idx), |graph| {
                 let mut sides = [states[0].node; 2];
                 for ((side, word), (input, op)) in
-                    sides.iter_mut().zip(["left", "right"]).zip(block.inputs.into_iter().zip(block.ops))
+                    sides.iter_mut().zip(["left/from", "right/from"]).zip(block.inputs.into_iter().zip(block.ops))
                 {
                     let stride = if input < 2 { stride } else { 1 };
                     let state = &mut states[input];
                     // The name is what shares weights: same place, same source, same operation.
-                    *side = graph.within(word, |graph| {
-                        graph.within(("from", input), |graph| apply(graph, op, state, channels, stride))
-                    })?;
+                    *side = graph.within((word, input), |graph| apply(graph, op, state, channels, stride))?;
                 }
                 graph.add("sum", Op::Add, &sides)
             })?;
             states.push(State { node, relu: None });
         }
-        graph.within("output", |graph| {
-            let mut sum = None;
-            for &idx in loose_ends.iter() {
-                let end = graph.within(("block", idx), |graph| {
-                    let relu = states[idx + 2].relu(graph)?;
-                    conv_norm(graph, relu, Conv2d::same(channels, 1, 1))
-                })?;
-                sum = Some(match sum {
-                    Some(sum) => graph.add(("sum", idx), Op::Add, &[sum, end])?,
-                    None => end,
-                });
-            }
-            Ok(sum.expect("a cell has blocks, and its last block is a loose end"))
-        })
+        let mut sum = None;
+        for &idx in loose_ends.iter() {
+            let end = graph.within(("output/block", idx), |graph| {
+                let relu = states[idx + 2].relu(graph)?;
+                conv_norm(graph, ["conv", "norm"], relu, Conv2d::same(channels, 1, 1))
+            })?;
+            sum = Some(match sum {
+                Some(sum) => graph.add(("output/sum", idx), Op::Add, &[sum, end])?,
+                None => end,
+            });
+        }
+        Ok(sum.expect("a cell has blocks, and its last block is a loose end"))
     }
 }
 
@@ -317,7 +313,7 @@ fn apply(
         CellOp::Identity if stride == 1 => Ok(state.node),
         CellOp::Identity => {
             let relu = state.relu(graph)?;
-            graph.within("identity", |graph| conv_norm(graph, relu, Conv2d::same(channels, 1, stride)))
+            conv_norm(graph, ["identity/conv", "identity/norm"], relu, Conv2d::same(channels, 1, stride))
         }
         CellOp::AvgPool => graph.add(op.name(), Op::AvgPool(Pool2d::same(3, stride)), &[state.node]),
         CellOp::MaxPool => graph.add(op.name(), Op::MaxPool(Pool2d::same(3, stride)), &[state.node]),
@@ -337,22 +333,19 @@ fn sep_conv(
 ) -> Result<NodeId, GraphError> {
     let relu = state.relu(graph)?;
     graph.within(op.name(), |graph| {
-        let first = graph.within("first", |graph| {
-            let depthwise = Op::Conv2d(Conv2d::depthwise(channels, kernel, stride));
-            let depthwise = graph.add("depthwise", depthwise, &[relu])?;
-            conv_norm(graph, depthwise, Conv2d::same(channels, 1, 1))
-        })?;
-        graph.within("second", |graph| {
-            let relu = graph.add("relu", Op::Activation(Activation::Relu), &[first])?;
-            let depthwise = graph.add("depthwise", Op::Conv2d(Conv2d::depthwise(channels, kernel, 1)), &[relu])?;
-            conv_norm(graph, depthwise, Conv2d::same(channels, 1, 1))
-        })
+        let depthwise = Op::Conv2d(Conv2d::depthwise(channels, kernel, stride));
+        let depthwise = graph.add("first/depthwise", depthwise, &[relu])?;
+        let first = conv_norm(graph, ["first/conv", "first/norm"], depthwise, Conv2d::same(channels, 1, 1))?;
+        let relu = graph.add("second/relu", Op::Activation(Activation::Relu), &[first])?;
+        let depthwise = Op::Conv2d(Conv2d::depthwise(channels, kernel, 1));
+        let depthwise = graph.add("second/depthwise", depthwise, &[relu])?;
+        conv_norm(graph, ["second/conv", "second/norm"], depthwise, Conv2d::same(channels, 1, 1))
     })
 }
 
 // Always inlined: the convolution is then built where it stays instead of copied there.
 #[inline(always)]
-fn conv_norm(graph: &mut Graph, input: NodeId, conv: Conv2d) -> Result<NodeId, GraphError> {
-    let conv = graph.add("conv", Op::Conv2d(conv), &[input])?;
-    graph.add("norm", Op::BatchNorm, &[conv])
+fn conv_norm(graph: &mut Graph, labels: [&'static str; 2], input: NodeId, conv: Conv2d) -> Result<NodeId, GraphError> {
+    let conv = graph.add(labels[0], Op::Conv2d(conv), &[input])?;
+    graph.add(labels[1], Op::BatchNorm, &[conv])
 }
