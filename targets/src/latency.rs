@@ -214,14 +214,14 @@ impl LatencyModel {
 
     /// What estimates rest on: measured networks, or the table and where it was not measured.
     pub fn rests_on(&self) -> String {
-        let devices = self.devices.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        let devices = || self.devices.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
         match (self.observations.len(), &self.counted) {
             (0, _) => self.table.source.clone(),
             (n, Some(SharedScale { source, .. })) => {
-                format!("from instruction counts for {devices} of {n} networks alike, not measured; {source}")
+                format!("from instruction counts for {} of {n} networks alike, not measured; {source}", devices())
             }
-            (1, None) => format!("from 1 measurement on {devices}"),
-            (n, None) => format!("from {n} measurements on {devices}"),
+            (1, None) => format!("from 1 measurement on {}", devices()),
+            (n, None) => format!("from {n} measurements on {}", devices()),
         }
     }
 }
