@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use runtime::validate::{Limits, ModelInfo, ValueInfo, validate};
 use targets::Metric;
 
-use super::measure;
+use super::settle;
 use crate::{
     cli::InspectArgs,
     exit::Exit,
@@ -55,7 +55,7 @@ fn show(info: &ModelInfo) {
 fn folder(folder: &RunFolder, json: bool) -> Result<Exit> {
     if folder.has(RECEIPT) {
         let receipt: Receipt = folder.read_json(RECEIPT)?;
-        measure::show(&receipt, folder, json)?;
+        settle::show(&receipt, folder, json)?;
         return Ok(Exit::Ok);
     }
     let stage = if folder.has(ARCHITECTURE) { "searched, not finished" } else { "searching" };

@@ -13,6 +13,7 @@ pub mod inspect;
 pub mod measure;
 pub mod report;
 pub mod search;
+mod settle;
 pub mod targets;
 pub mod train;
 pub mod verify;

@@ -23,7 +23,7 @@ use search::{
 };
 use targets::{Budget, Calibration, Cost, CostModel, Judgement, Meter, MeterError, Metric, Reading, Target};
 
-use super::{Images, export, measure, report, train};
+use super::{Images, export, report, settle, train};
 use crate::{
     calibrations,
     cli::SearchArgs,
@@ -74,8 +74,8 @@ pub fn run(args: &SearchArgs) -> Result<Exit> {
     }
     match done? {
         Found::Network(receipt) => {
-            measure::show(&receipt, &folder, args.json)?;
-            Ok(measure::exit(&receipt))
+            settle::show(&receipt, &folder, args.json)?;
+            Ok(settle::exit(&receipt))
         }
         Found::Nothing(why) => {
             if args.json {
@@ -245,7 +245,7 @@ impl Plan {
         }
         train::train(folder, &self.config, &self.images)?;
         export::export(folder, &self.config, &self.images)?;
-        let settled = measure::settle(folder, &self.config, &self.images, self.instrument()?, self.model.runtime);
+        let settled = settle::settle(folder, &self.config, &self.images, self.instrument()?, self.model.runtime);
         let receipt = settled.map_err(|error| continuable(error, folder))?;
         report::write(folder, &self.config)?;
         Ok(Found::Network(Box::new(receipt)))

@@ -20,7 +20,7 @@ use crate::{
     terminal,
 };
 
-use super::measure;
+use super::settle;
 
 /// The command.
 pub fn run(args: &VerifyArgs) -> Result<Exit> {
@@ -236,7 +236,7 @@ impl<'a> Gate<'a> {
 
 /// The receipt's bounds together, as the receipt was judged.
 fn outcome(receipt: &Receipt, cost: &Cost) -> Check {
-    let outcome = measure::outcome(&measure::judge_again(receipt, cost));
+    let outcome = settle::outcome(&settle::judge_again(receipt, cost));
     let result = match outcome {
         Outcome::Within => CheckResult::Holds,
         Outcome::Over => CheckResult::Fails,
