@@ -16,9 +16,17 @@ use crate::{exit, kit, on_device, terminal::say};
 /// The device that counts instructions where there is no board.
 pub const COUNTED: &str = "counted";
 
+/// Names that are no board's.
+const BUILT_IN: [&str; 3] = ["local", "emulated", COUNTED];
+
 /// Opens the device that `--device` names: `local`, `recorded:FILE`, an address, or a name in
 /// `devices.toml`. A board is reached at once, so that what is wrong is told before anything is done.
 pub fn open(name: &str, target: &Target, agent: Option<&Path>) -> Result<Box<dyn Device>> {
+    if name == COUNTED {
+        return Err(exit::usage(
+            "--device counted counts instructions and takes no times; `search`, `measure` and `calibrate` know counts",
+        ));
+    }
     if name == "local" {
         return Ok(Box::new(Local::new(on_device::worker()?, target.name.clone())));
     }
@@ -87,7 +95,7 @@ fn agent_of(entry: &Entry, target: &Target, agent: Option<&Path>) -> Result<Path
 
 /// Kind of the board that a name in `devices.toml` stands for; none for an address, or `local`.
 pub fn target_of(name: &str) -> Result<Option<String>> {
-    if ["local", "emulated", COUNTED].contains(&name) || name.contains(':') {
+    if BUILT_IN.contains(&name) || name.contains(':') {
         return Ok(None);
     }
     Ok(find(name)?.target)
@@ -189,9 +197,10 @@ fn find(name: &str) -> Result<Entry> {
 /// Refuses what could not be used, as early as it is written.
 fn check(name: &str, entry: &Entry) -> Result<()> {
     let is_name = |it: char| it.is_ascii_alphanumeric() || it == '-' || it == '_';
-    if name.is_empty() || !name.chars().all(is_name) || name.starts_with('-') || name == "local" {
+    if name.is_empty() || !name.chars().all(is_name) || name.starts_with('-') || BUILT_IN.contains(&name) {
         return Err(exit::usage(format!(
-            "{name:?} cannot be a device's name: use letters, digits, - and _, and not \"local\""
+            "{name:?} cannot be a device's name: use letters, digits, - and _, and not {}",
+            BUILT_IN.join(", ")
         )));
     }
     entry.address.parse::<Address>()?;

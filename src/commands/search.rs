@@ -21,7 +21,9 @@ use search::{
     study::Study,
     train::shared::Supernet,
 };
-use targets::{Budget, Calibration, Cost, CostModel, Judgement, Meter, MeterError, Metric, Reading, Target};
+use targets::{
+    Budget, Calibration, Cost, CostModel, Judgement, LatencyModel, Meter, MeterError, Metric, Reading, Target,
+};
 
 use super::{Images, export, report, settle, train};
 use crate::{
@@ -172,7 +174,9 @@ impl Plan {
             None => CostModel::new(target.clone()),
         };
         if config.device.as_deref() == Some(devices::COUNTED) {
-            model.latency = model.latency.by_counts(&calibrations::scale(calibration.as_ref(), &target)?);
+            // What was measured is in the scale: the model then rests on counts alone, and says so.
+            let scale = calibrations::scale(calibration.as_ref(), &target)?;
+            model.latency = LatencyModel::from_table(&target.latency).by_counts(&scale);
         }
         if let Some(device) = &config.device {
             model.runtime = devices::runtime(device, &target, config.agent.as_deref())?;

@@ -51,11 +51,10 @@ impl CostModel {
     /// exported file may exceed; its size is exact once it is written. The runtime adds to it.
     pub fn price(&self, graph: &Graph) -> Cost {
         let (fixed, features) = cost_and_features(graph);
-        let weights = (fixed.model_bytes + self.runtime.flash_bytes) as f64;
-        let flash = weights + FLASH_PER_OP * fixed.n_ops as f64 + FLASH_METADATA;
+        let low = (fixed.model_bytes + self.runtime.flash_bytes) as f64;
+        let high = low + FLASH_PER_OP * fixed.n_ops as f64 + FLASH_METADATA;
         let by = "from the weights, until the file is written".to_owned();
-        let flash =
-            Figure { value: (weights + flash) / 2.0, low: weights, high: flash, source: Source::Estimated { by } };
+        let flash = Figure { value: (low + high) / 2.0, low, high, source: Source::Estimated { by } };
         let figures = [
             (Metric::Params, Figure::exact(fixed.params as f64)),
             (Metric::Macs, Figure::exact(fixed.macs as f64)),
