@@ -436,6 +436,10 @@ pub struct CalibrateArgs {
     /// Fit to the time that the engine's thread ran, for a machine that other work shares
     #[arg(long)]
     pub cpu_time: bool,
+    /// Measure up to so many times each network beside which the reference network ran slower than its
+    /// fastest; a board that is left alone needs one
+    #[arg(long, value_name = "COUNT", default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=50))]
+    pub rounds: u8,
     /// Also count each network's instructions, so that `--device counted` stands for this board later
     #[arg(long)]
     pub counts: bool,

@@ -34,5 +34,7 @@ pub mod worker;
 
 pub mod device;
 
+mod windows;
+
 /// Version of the agent: of this crate.
 pub const AGENT: &str = env!("CARGO_PKG_VERSION");

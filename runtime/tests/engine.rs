@@ -16,7 +16,8 @@ fn names_the_version_that_is_locked() {
     let lock = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.lock")).expect("Cargo.lock");
     let package = lock.split("[[package]]").find(|text| text.contains("name = \"tract-onnx\"\n")).expect("tract-onnx");
     let version = package.lines().find_map(|line| line.strip_prefix("version = ")).expect("a version");
-    assert_eq!(ENGINE, format!("tract {}", version.trim_matches('"')));
+    let engine = format!("tract {} ", version.trim_matches('"'));
+    assert!(ENGINE.starts_with(&engine), "{ENGINE} is not {engine}");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use runtime::device::{Counter, Device};
 use search::probes::{Probe, probes, random};
 use targets::{
     Allow, Calibration, Check, Clock, CostModel, CountScale, Measurement, Metric, Note, Protocol, Sample, Target,
-    Timed, calibration::FORMAT, obstacles::obstacles, stats::spearman,
+    Timed, calibration::FORMAT, obstacles::obstacles, quiet, stats::spearman,
 };
 
 use super::count_table;
@@ -100,6 +100,10 @@ struct Bench {
     allow: Allow,
     clock: Clock,
     percentile: f64,
+    /// Times that a network is measured at most.
+    rounds: u8,
+    /// The fastest that the reference network has been on this device, in nanoseconds.
+    fastest: Option<f64>,
 }
 
 /// A network with its measurement.
@@ -119,35 +123,50 @@ impl Bench {
         }
         // See [`Clock::Cpu`].
         let (clock, percentile) = if args.cpu_time { (Clock::Cpu, 0.1) } else { (Clock::Wall, target.percentile) };
-        Ok(Self { device, allow, clock, percentile })
+        Ok(Self { device, allow, clock, percentile, rounds: args.rounds, fastest: None })
     }
 
+    /// Measures each network; then again those that others disturbed, in further rounds: what slows a
+    /// shared machine comes and goes.
     fn measure_all(&mut self, phase: &str, probes: &[Probe]) -> Result<Vec<Measured>> {
-        let mut line = Line::default();
-        let mut measured = Vec::new();
-        for (idx, probe) in probes.iter().enumerate() {
-            line.show(phase, idx as u64, probes.len() as u64, "");
-            if terminal::interrupted() {
-                line.end();
-                return Err(search::Error::Interrupted.into());
+        let mut takes: Vec<Vec<Measurement>> = vec![Vec::new(); probes.len()];
+        for round in 1..=self.rounds {
+            let left: Vec<usize> = (0..probes.len()).filter(|&idx| self.is_disturbed(&takes[idx])).collect();
+            let again = if round == 1 { String::new() } else { format!("round {round}, for those disturbed") };
+            let mut line = Line::default();
+            for (n_done, &idx) in left.iter().enumerate() {
+                line.show(phase, n_done as u64, left.len() as u64, &again);
+                if terminal::interrupted() {
+                    line.end();
+                    return Err(search::Error::Interrupted.into());
+                }
+                let take = self.take(&probes[idx])?;
+                self.fastest = quiet::fastest_reference([&take]).into_iter().chain(self.fastest).min_by(f64::total_cmp);
+                takes[idx].push(take);
             }
-            measured.push(self.measure(probe)?);
+            line.end();
         }
-        line.end();
-        Ok(measured)
+        probes.iter().zip(takes).map(|(probe, takes)| self.measured(probe, takes)).collect()
     }
 
-    fn measure(&mut self, probe: &Probe) -> Result<Measured> {
+    fn is_disturbed(&self, takes: &[Measurement]) -> bool {
+        takes.is_empty() || self.fastest.is_some_and(|fastest| !quiet::is_enough(takes, fastest))
+    }
+
+    fn take(&mut self, probe: &Probe) -> Result<Measurement> {
         let (model, protocol) = (ModelFile::of(&probe.graph)?, Protocol::quick());
-        let measurement =
-            on_device::measure(self.device.as_mut(), model.path(), &protocol, self.allow, on_device::TRIES)?;
+        Ok(on_device::measure(self.device.as_mut(), model.path(), &protocol, self.allow, on_device::TRIES)?)
+    }
+
+    fn measured(&self, probe: &Probe, takes: Vec<Measurement>) -> Result<Measured> {
         let name = serde_json::to_string(&probe.made_of)?;
-        let cost = static_cost(&probe.graph);
-        let sample = Sample::new(name, probe.features, &cost, &measurement, self.clock, self.percentile);
         let none = || exit::Failure {
             exit: Exit::Invalid,
             message: format!("{} gave no time that a board would take", self.device.name()),
         };
+        let measurement = quiet::quiet(takes, self.fastest.unwrap_or(f64::INFINITY)).ok_or_else(none)?;
+        let cost = static_cost(&probe.graph);
+        let sample = Sample::new(name, probe.features, &cost, &measurement, self.clock, self.percentile);
         let sample = Sample { designed: probe.designed, ..sample.ok_or_else(none)? };
         Ok((sample, measurement))
     }

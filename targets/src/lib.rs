@@ -35,6 +35,7 @@ pub mod memory;
 pub mod meter;
 pub mod obstacles;
 pub mod quantity;
+pub mod quiet;
 pub mod roofline;
 pub mod rounds;
 pub mod stats;

@@ -168,7 +168,7 @@ fn counts_repeat_and_explain_themselves() {
     let between = 1.0 - of_nodes as f64 / base.instructions as f64;
     assert!((0.0..0.2).contains(&between), "{between} of the instructions belong to no node");
     assert!(0 < base.loads && base.loads + base.stores < base.instructions);
-    let depthwise = base.nodes.iter().filter(|node| node.op.contains("DepthWise")).count();
+    let depthwise = base.nodes.iter().filter(|node| node.op.contains("Depthwise")).count();
     assert!(0 < depthwise, "{:?}", base.nodes.iter().map(|node| &node.op).collect::<Vec<_>>());
     // Twice the channels are about four times the pointwise work.
     let wider = count(&network(0, 16));

@@ -7,13 +7,14 @@ use std::{
 };
 
 /// A crate of the workspace and what it may name, of the workspace and of [`CONTROLLED`].
-const CRATES: [(&str, &[&str]); 7] = [
+const CRATES: [(&str, &[&str]); 8] = [
     ("graph", &[]),
     ("targets", &["graph"]),
     ("data", &["ureq"]),
     ("export", &["graph", "onnx-protobuf", "protobuf"]),
-    ("runtime", &["targets", "tract-onnx", "onnx-protobuf", "protobuf"]),
-    ("search", &["graph", "targets", "data", "burn"]),
+    ("kernels", &[]),
+    ("runtime", &["kernels", "targets", "tract-onnx", "onnx-protobuf", "protobuf"]),
+    ("search", &["graph", "targets", "data", "kernels", "burn"]),
     ("counter", &[]),
 ];
 

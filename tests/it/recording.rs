@@ -17,6 +17,7 @@ pub(crate) fn calm(latency: Duration) -> Measurement {
         block.wall_ns = (0..n).map(|idx| nanos - nanos / 200 + nanos / 100 * idx / n).collect();
         block.cpu_ns.clone_from(&block.wall_ns);
         block.calibration_ns.fill(1_000_000);
+        block.reference_ns.fill(500_000);
         block.preemptions = 0;
     }
     for conditions in [&mut measurement.before, &mut measurement.after] {

@@ -15,12 +15,13 @@ use burn::{
     tensor::{Tensor, module, ops::ConvOptions},
 };
 
+use kernels::Window;
+
 use super::{
     in_order, is_ours,
     kernel::{
         dense::{self, Dense},
         depthwise,
-        window::Window,
     },
     tensor, values,
 };
@@ -72,7 +73,8 @@ fn plan(x: &Tensor<4>, weight: &Tensor<4>, options: &ConvOptions<2>) -> Option<P
         return Some(Plan::Dense(Dense { window, from, to }));
     }
     let channels = groups;
-    (from == channels && to == channels && depthwise::supports(&window)).then_some(Plan::Depthwise { window, channels })
+    (from == channels && to == channels && kernels::depthwise::supports(&window))
+        .then_some(Plan::Depthwise { window, channels })
 }
 
 #[backend_extension(Flex, Autodiff)]

@@ -18,11 +18,9 @@ use burn::{
     },
 };
 
-use super::{
-    in_order, is_ours,
-    kernel::{pool, window::Window},
-    tensor, values,
-};
+use kernels::Window;
+
+use super::{in_order, is_ours, kernel::pool, tensor, values};
 
 /// Averages each window; padding counts where the options say so.
 ///
@@ -58,7 +56,7 @@ fn window(
     dilation: [usize; 2],
 ) -> Option<Window> {
     let [_, _, height, width] = x.dims();
-    Window::sliding([height, width], kernel, stride, pads, dilation).filter(pool::supports)
+    Window::sliding([height, width], kernel, stride, pads, dilation).filter(kernels::pool::supports)
 }
 
 #[backend_extension(Flex, Autodiff)]

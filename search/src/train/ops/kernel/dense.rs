@@ -5,6 +5,10 @@
 //! is read where it stands, in a copy of the image with zeros around it; where there is nothing to
 //! pad, in the image itself.
 
+use kernels::{
+    Window,
+    simd::{load, store_cut},
+};
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
@@ -12,9 +16,7 @@ use super::{
     group,
     match_up::MatchUp,
     reach::{Order, Reach},
-    simd::{load, store_cut},
     sum_groups,
-    window::Window,
 };
 
 /// A convolution from `from` to `to` channels.

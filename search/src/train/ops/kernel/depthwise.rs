@@ -1,21 +1,15 @@
 //! Depthwise convolution: every channel has a window of its own.
 
-use pulp::{Arch, Simd, WithSimd};
+use kernels::{
+    Padded, Window,
+    depthwise::taps,
+    plane::{Across, Task, WeightedSum, fold, run},
+    simd::load,
+};
+use pulp::Simd;
 use rayon::prelude::*;
 
-use super::{
-    group,
-    plane::{Across, Of, correlate, of_size},
-    simd::load,
-    sum_groups,
-    window::{Padded, Window},
-};
-
-/// Whether the kernels know this window.
-pub(crate) fn supports(window: &Window) -> bool {
-    let square = window.kernel[0] == window.kernel[1] && window.stride[0] == window.stride[1];
-    window.is_regular() && square && matches!(window.kernel[0], 3 | 5 | 7)
-}
+use super::{group, sum_groups};
 
 /// Convolves.
 ///
@@ -28,7 +22,7 @@ pub(crate) fn forward(window: &Window, channels: usize, x: &[f32], weights: &[f3
     let images = group(y.len() / (channels * to));
     y.par_chunks_mut(images * channels * to)
         .zip(x.par_chunks(images * channels * from))
-        .for_each(|(y, x)| of_size!(window, Forward { window, channels, x, weights, y }));
+        .for_each(|(y, x)| kernels::depthwise::forward(window, channels, x, weights, &[], y));
 }
 
 /// The gradients of input and weights.
@@ -56,32 +50,8 @@ pub(crate) fn backward(
     let dw_parts = parts.par_chunks_mut(dw.len());
     dx.zip(dw_parts)
         .zip(x.zip(dy))
-        .for_each(|((dx, dw), (x, dy))| of_size!(window, Backward { window, channels, x, weights, dy, dx, dw }));
+        .for_each(|((dx, dw), (x, dy))| run(window, Backward { window, channels, x, weights, dy, dx, dw }));
     sum_groups(&parts, dw);
-}
-
-struct Forward<'a> {
-    window: &'a Window,
-    channels: usize,
-    x: &'a [f32],
-    weights: &'a [f32],
-    y: &'a mut [f32],
-}
-
-impl<const K: usize> WithSimd for Of<Forward<'_>, K> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let Forward { window, channels, x, weights, y } = self.0;
-        let [from, to] = window.areas();
-        let across = Across::forward(window);
-        let mut padded = Padded::under::<S>(window, 0.0);
-        for (idx, (y, x)) in y.chunks_exact_mut(to).zip(x.chunks_exact(from)).enumerate() {
-            padded.fill(simd, x, window.input[1], 0, 1);
-            correlate::<S, K>(simd, &across, &padded, taps(weights, idx % channels), y);
-        }
-    }
 }
 
 struct Backward<'a> {
@@ -94,12 +64,10 @@ struct Backward<'a> {
     dw: &'a mut [f32],
 }
 
-impl<const K: usize> WithSimd for Of<Backward<'_>, K> {
-    type Output = ();
-
+impl Task for Backward<'_> {
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let Backward { window, channels, x, weights, dy, dx, dw } = self.0;
+    fn run<S: Simd, const K: usize>(self, simd: S) {
+        let Backward { window, channels, x, weights, dy, dx, dw } = self;
         let [from, to] = window.areas();
         let [columns_in, columns_out] = [window.input[1], window.output[1]];
         let ahead = Across::forward(window);
@@ -118,7 +86,7 @@ impl<const K: usize> WithSimd for Of<Backward<'_>, K> {
             for ((x, dy), dx) in planes.skip(channel).step_by(channels) {
                 x_padded.fill(simd, x, columns_in, 0, 1);
                 dy_padded.fill(simd, dy, columns_out, 0, 1);
-                correlate::<S, K>(simd, &back, &dy_padded, &flipped, dx);
+                fold(simd, &back, &dy_padded, WeightedSum { taps: &flipped, start: 0.0 }, dx);
                 let (dense, left) = match &mut dy_dense {
                     Some(dense) => {
                         dense.fill(simd, dy, columns_out, 0, 1);
@@ -134,12 +102,6 @@ impl<const K: usize> WithSimd for Of<Backward<'_>, K> {
             }
         }
     }
-}
-
-#[inline(always)]
-fn taps<const K: usize>(weights: &[f32], channel: usize) -> &[[f32; K]; K] {
-    let (rows, _) = weights[channel * K * K..][..K * K].as_chunks::<K>();
-    rows.first_chunk::<K>().expect("K times K taps were cut out")
 }
 
 /// `sums[i][j] += sum over o, q of dy[o][q] * x[o + i][q + j]`, lane by lane, as `across` moves.

@@ -1,13 +1,12 @@
 //! The gradient of dense weights: how the gradient of each channel matches each moved channel of the
 //! input, as a product of two matrices that are never laid out.
 
+use kernels::{Padded, simd::load};
 use pulp::{Simd, WithSimd};
 
 use super::{
     dense::Dense,
     reach::{LONG, Order, Reach},
-    simd::load,
-    window::Padded,
 };
 
 /// The gradient of a convolution's weights by some images.

@@ -1,4 +1,4 @@
-//! Kernels on slices: what [`super`] runs on the processor. Nothing here knows Burn.
+//! Kernels on slices: what [`super`] runs on the processor, on the windows of [`kernels`]. Nothing here knows Burn.
 //!
 //! All are parallel over groups of images whose size depends on the batch alone, and what is summed
 //! over images is summed within each group and then over groups, in order: a result is the same, bit
@@ -8,12 +8,9 @@ pub(crate) mod dense;
 pub(crate) mod depthwise;
 mod match_up;
 pub(crate) mod norm;
-mod plane;
 pub(crate) mod pool;
 mod reach;
 pub(crate) mod relu;
-mod simd;
-pub(crate) mod window;
 
 /// Largest number of groups that a batch is divided into.
 const MAX_GROUPS: usize = 32;

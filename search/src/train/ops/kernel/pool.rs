@@ -4,20 +4,16 @@
 //! largest is found tap by tap; forward notes which tap it was, the first of equals, and backward
 //! gathers from the windows over a value the gradients of those that chose it.
 
-use pulp::{Arch, Simd, WithSimd};
+use kernels::{
+    Padded, Window,
+    plane::{Across, Task, WeightedSum, fold, run},
+    pool::shares,
+    simd::{load, store_cut},
+};
+use pulp::Simd;
 use rayon::prelude::*;
 
-use super::{
-    group,
-    plane::{Across, Of, correlate, of_size},
-    simd::{load, store_cut},
-    window::{Padded, Window},
-};
-
-/// Whether the kernels know this window.
-pub(crate) fn supports(window: &Window) -> bool {
-    super::depthwise::supports(window) && window.dilation == [1, 1]
-}
+use super::group;
 
 /// Averages.
 ///
@@ -29,7 +25,7 @@ pub(crate) fn average(window: &Window, x: &[f32], y: &mut [f32]) {
     let planes = group(y.len() / to);
     let shares = &shares(window);
     let tasks = y.par_chunks_mut(planes * to).zip(x.par_chunks(planes * from));
-    tasks.for_each(|(y, x)| of_size!(window, Average { window, shares, x, y }));
+    tasks.for_each(|(y, x)| kernels::pool::average(window, shares, x, y));
 }
 
 /// The gradient of the input of [`average`].
@@ -42,7 +38,7 @@ pub(crate) fn average_backward(window: &Window, dy: &[f32], dx: &mut [f32]) {
     let planes = group(dy.len() / to);
     let shares = &shares(window);
     let tasks = dx.par_chunks_mut(planes * from).zip(dy.par_chunks(planes * to));
-    tasks.for_each(|(dx, dy)| of_size!(window, AverageBackward { window, shares, dy, dx }));
+    tasks.for_each(|(dx, dy)| run(window, AverageBackward { window, shares, dy, dx }));
 }
 
 /// Takes the largest values and notes the taps that they came from, counted row by row.
@@ -54,7 +50,7 @@ pub(crate) fn largest(window: &Window, x: &[f32], y: &mut [f32], chosen: &mut [u
     let [from, to] = window.areas();
     let planes = group(y.len() / to);
     let tasks = y.par_chunks_mut(planes * to).zip(chosen.par_chunks_mut(planes * to)).zip(x.par_chunks(planes * from));
-    tasks.for_each(|((y, chosen), x)| of_size!(window, Largest { window, x, y, chosen }));
+    tasks.for_each(|((y, chosen), x)| run(window, Largest { window, x, y, chosen }));
 }
 
 /// The gradient of the input of [`largest`].
@@ -66,44 +62,7 @@ pub(crate) fn largest_backward(window: &Window, dy: &[f32], chosen: &[u8], dx: &
     let [from, to] = window.areas();
     let planes = group(dy.len() / to);
     let tasks = dx.par_chunks_mut(planes * from).zip(dy.par_chunks(planes * to).zip(chosen.par_chunks(planes * to)));
-    tasks.for_each(|(dx, (dy, chosen))| of_size!(window, LargestBackward { window, dy, chosen, dx }));
-}
-
-/// Each window's share a value, one over the number of its taps on the plane.
-fn shares(window: &Window) -> Vec<f32> {
-    let [height, width] = window.output;
-    let count = |axis, at| {
-        let [first, end] = window.taps(axis, at);
-        end - first
-    };
-    let share = |o, q| 1.0 / (count(0, o) * count(1, q)) as f32;
-    (0..height).flat_map(|o| (0..width).map(move |q| share(o, q))).collect()
-}
-
-struct Average<'a> {
-    window: &'a Window,
-    shares: &'a [f32],
-    x: &'a [f32],
-    y: &'a mut [f32],
-}
-
-impl<const K: usize> WithSimd for Of<Average<'_>, K> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let Average { window, shares, x, y } = self.0;
-        let [from, to] = window.areas();
-        let across = Across::forward(window);
-        let mut padded = Padded::under::<S>(window, 0.0);
-        for (y, x) in y.chunks_exact_mut(to).zip(x.chunks_exact(from)) {
-            padded.fill(simd, x, window.input[1], 0, 1);
-            correlate::<S, K>(simd, &across, &padded, &[[1.0; K]; K], y);
-            for (y, share) in y.iter_mut().zip(shares) {
-                *y *= share;
-            }
-        }
-    }
+    tasks.for_each(|(dx, (dy, chosen))| run(window, LargestBackward { window, dy, chosen, dx }));
 }
 
 struct AverageBackward<'a> {
@@ -113,12 +72,10 @@ struct AverageBackward<'a> {
     dx: &'a mut [f32],
 }
 
-impl<const K: usize> WithSimd for Of<AverageBackward<'_>, K> {
-    type Output = ();
-
+impl Task for AverageBackward<'_> {
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let AverageBackward { window, shares, dy, dx } = self.0;
+    fn run<S: Simd, const K: usize>(self, simd: S) {
+        let AverageBackward { window, shares, dy, dx } = self;
         let [from, to] = window.areas();
         let across = Across::backward(window);
         let mut padded = Padded::over::<S>(window);
@@ -128,7 +85,7 @@ impl<const K: usize> WithSimd for Of<AverageBackward<'_>, K> {
                 *part = dy * share;
             }
             padded.fill(simd, &parts, window.output[1], 0, 1);
-            correlate::<S, K>(simd, &across, &padded, &[[1.0; K]; K], dx);
+            fold(simd, &across, &padded, WeightedSum { taps: &[[1.0; K]; K], start: 0.0 }, dx);
         }
     }
 }
@@ -140,12 +97,10 @@ struct Largest<'a> {
     chosen: &'a mut [u8],
 }
 
-impl<const K: usize> WithSimd for Of<Largest<'_>, K> {
-    type Output = ();
-
+impl Task for Largest<'_> {
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let Largest { window, x, y, chosen } = self.0;
+    fn run<S: Simd, const K: usize>(self, simd: S) {
+        let Largest { window, x, y, chosen } = self;
         let [from, to] = window.areas();
         let [height, width] = window.output;
         let across = Across::forward(window);
@@ -187,12 +142,10 @@ struct LargestBackward<'a> {
     dx: &'a mut [f32],
 }
 
-impl<const K: usize> WithSimd for Of<LargestBackward<'_>, K> {
-    type Output = ();
-
+impl Task for LargestBackward<'_> {
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let LargestBackward { window, dy, chosen, dx } = self.0;
+    fn run<S: Simd, const K: usize>(self, simd: S) {
+        let LargestBackward { window, dy, chosen, dx } = self;
         let [from, to] = window.areas();
         let [height, width] = window.input;
         let across = Across::backward(window);

@@ -1,11 +1,9 @@
 //! Where a dense convolution finds the rows of its matrix: in the image, or in a padded copy of it.
 
+use kernels::{Padded, Window};
 use pulp::Simd;
 
-use super::{
-    dense::Dense,
-    window::{Padded, Window},
-};
+use super::dense::Dense;
 
 /// How the rows of the matrix stand in an image, in the direction of the data or of the gradient.
 pub(super) struct Reach {

@@ -4,13 +4,13 @@ use pulp::Simd;
 
 /// The lanes of `values` that begin at `at`.
 #[inline(always)]
-pub(super) fn load<S: Simd>(values: &[f32], at: usize) -> S::f32s {
+pub fn load<S: Simd>(values: &[f32], at: usize) -> S::f32s {
     S::as_simd_f32s(&values[at..at + S::F32_LANES]).0[0]
 }
 
 /// Writes as many lanes as fit before the end of `values`, from `at` on.
 #[inline(always)]
-pub(super) fn store_cut<S: Simd>(simd: S, values: &mut [f32], at: usize, lanes: S::f32s) {
+pub fn store_cut<S: Simd>(simd: S, values: &mut [f32], at: usize, lanes: S::f32s) {
     match values.get_mut(at..at + S::F32_LANES) {
         Some(all) => S::as_mut_simd_f32s(all).0[0] = lanes,
         None => simd.partial_store_f32s(&mut values[at..], lanes),

@@ -2,30 +2,30 @@
 
 use pulp::Simd;
 
-use super::simd::store_cut;
+use crate::simd::store_cut;
 
 /// A window of `kernel` taps a side that slides over a plane of `input` values and gives one of
 /// `output` values; each pair is rows, then columns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Window {
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
+pub struct Window {
     /// Taps.
-    pub(crate) kernel: [usize; 2],
+    pub kernel: [usize; 2],
     /// Distance between neighbouring positions.
-    pub(crate) stride: [usize; 2],
+    pub stride: [usize; 2],
     /// Distance between neighbouring taps.
-    pub(crate) dilation: [usize; 2],
+    pub dilation: [usize; 2],
     /// Padding before the first row and column; the rest follows from the sizes.
-    pub(crate) start: [usize; 2],
+    pub start: [usize; 2],
     /// Height and width of the plane it reads.
-    pub(crate) input: [usize; 2],
+    pub input: [usize; 2],
     /// Height and width of the plane it gives.
-    pub(crate) output: [usize; 2],
+    pub output: [usize; 2],
 }
 
 impl Window {
     /// The window at all of its positions on a plane of `input` values with `pads` before and after
     /// its rows and columns; none where it does not fit.
-    pub(crate) fn sliding(
+    pub fn sliding(
         input: [usize; 2],
         kernel: [usize; 2],
         stride: [usize; 2],
@@ -42,13 +42,13 @@ impl Window {
     }
 
     /// Distance between the first and the last tap along `axis`.
-    pub(crate) fn reach(&self, axis: usize) -> usize {
+    pub fn reach(&self, axis: usize) -> usize {
         (self.kernel[axis] - 1) * self.dilation[axis]
     }
 
     /// Whether each position lies on the plane at least in part, and there are positions: the
     /// kernels rely on it.
-    pub(crate) fn is_regular(&self) -> bool {
+    pub fn is_regular(&self) -> bool {
         (0..2).all(|axis| {
             let positive = [self.kernel, self.stride, self.dilation, self.input, self.output];
             positive.iter().all(|it| it[axis] > 0)
@@ -58,7 +58,7 @@ impl Window {
     }
 
     /// Taps that stand on the plane at position `at` along `axis`: first, and one after the last.
-    pub(crate) fn taps(&self, axis: usize, at: usize) -> [usize; 2] {
+    pub fn taps(&self, axis: usize, at: usize) -> [usize; 2] {
         let (dilation, start) = (self.dilation[axis], self.start[axis]);
         let before = start.saturating_sub(at * self.stride[axis]).div_ceil(dilation);
         let room = (start + self.input[axis]).saturating_sub(at * self.stride[axis]);
@@ -66,7 +66,7 @@ impl Window {
     }
 
     /// Values before and after the window.
-    pub(crate) fn areas(&self) -> [usize; 2] {
+    pub fn areas(&self) -> [usize; 2] {
         [self.input, self.output].map(|[height, width]| height * width)
     }
 }
@@ -76,7 +76,7 @@ impl Window {
 /// Column `c` stands at `left + c * spread` of a wider row; of that row, every `phases`-th value is
 /// stored together, so that a window with a stride reads neighbours.
 #[derive(Clone, Debug)]
-pub(super) struct Padded {
+pub struct Padded {
     /// Rows, and room for one vector more.
     values: Vec<f32>,
     height: usize,
@@ -92,13 +92,13 @@ pub(super) struct Padded {
 impl Padded {
     /// `height` rows of zeros; `width` values of each phase can be read, and must have room for what
     /// is filled in.
-    pub(super) fn new<S: Simd>(height: usize, width: usize, left: usize, spread: usize, phases: usize) -> Self {
+    pub fn new<S: Simd>(height: usize, width: usize, left: usize, spread: usize, phases: usize) -> Self {
         let values = vec![0.0; height * width * phases + S::F32_LANES];
         Self { values, height, width, left, spread, phases, around: 0.0 }
     }
 
     /// Rows of a plane to be read under a window, between values of `around`.
-    pub(super) fn under<S: Simd>(window: &Window, around: f32) -> Self {
+    pub fn under<S: Simd>(window: &Window, around: f32) -> Self {
         let stride = window.stride[1];
         let read = window.output[1].next_multiple_of(S::F32_LANES) + window.reach(1).div_ceil(stride);
         let width = read.max(Self::room(window.input[1], window.start[1], 1, stride));
@@ -109,7 +109,7 @@ impl Padded {
     }
 
     /// Rows of a gradient to be read by the values that lay under the window, and by itself.
-    pub(super) fn over<S: Simd>(window: &Window) -> Self {
+    pub fn over<S: Simd>(window: &Window) -> Self {
         let [whole_in, whole_out] = [window.input, window.output].map(|it| it[1].next_multiple_of(S::F32_LANES));
         let left = window.reach(1) - window.start[1];
         let spread = window.stride[1];
@@ -119,14 +119,14 @@ impl Padded {
     }
 
     /// Length of a phase that `columns` values can be filled into.
-    pub(super) fn room(columns: usize, left: usize, spread: usize, phases: usize) -> usize {
+    pub fn room(columns: usize, left: usize, spread: usize, phases: usize) -> usize {
         (left + columns * spread).div_ceil(phases) + usize::from(phases > 1)
     }
 
     /// Copies a plane of rows of `columns` values to the rows from `first` on, `step` apart. Planes
     /// are filled from the first to the last.
     #[inline(always)]
-    pub(super) fn fill<S: Simd>(&mut self, simd: S, plane: &[f32], columns: usize, first: usize, step: usize) {
+    pub fn fill<S: Simd>(&mut self, simd: S, plane: &[f32], columns: usize, first: usize, step: usize) {
         let pitch = self.pitch();
         for row in 0..plane.len() / columns {
             let source = &plane[row * columns..];
@@ -155,28 +155,28 @@ impl Padded {
     }
 
     /// Where column `at` of the wider row is stored in a row.
-    pub(super) fn place(&self, at: usize) -> usize {
+    pub fn place(&self, at: usize) -> usize {
         (at % self.phases) * self.width + at / self.phases
     }
 
     /// Length of a row, all phases.
-    pub(super) fn pitch(&self) -> usize {
+    pub fn pitch(&self) -> usize {
         self.width * self.phases
     }
 
     /// A row, all phases.
     #[inline(always)]
-    pub(super) fn row(&self, row: usize) -> &[f32] {
+    pub fn row(&self, row: usize) -> &[f32] {
         &self.values[row * self.pitch()..][..self.pitch()]
     }
 
     /// Number of rows.
-    pub(super) fn height(&self) -> usize {
+    pub fn height(&self) -> usize {
         self.height
     }
 
     /// All rows, and a little more.
-    pub(super) fn values(&self) -> &[f32] {
+    pub fn values(&self) -> &[f32] {
         &self.values
     }
 }
