@@ -134,10 +134,9 @@ impl Model {
             let fact = input.dtype.fact(&input.shape).into();
             model.set_input_fact(idx, fact).map_err(failed("fix the inputs of"))?;
         }
-        let typed = model.into_typed().map_err(failed("type"))?;
-        let mut decluttered = typed.into_decluttered().map_err(failed("optimise"))?;
-        windows::place(&mut decluttered).map_err(failed("optimise"))?;
-        let optimised = decluttered.into_optimized().map_err(failed("optimise"))?;
+        let mut typed = model.into_typed().map_err(failed("type"))?;
+        windows::place(&mut typed).map_err(failed("optimise"))?;
+        let optimised = typed.into_optimized().map_err(failed("optimise"))?;
         let plan = TypedSimplePlan::new(optimised).map_err(failed("plan"))?;
         let outputs = fixed_outputs(plan.model())?;
         let state = plan.spawn().map_err(failed("plan"))?;

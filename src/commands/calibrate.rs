@@ -132,7 +132,7 @@ impl Bench {
         let mut takes: Vec<Vec<Measurement>> = vec![Vec::new(); probes.len()];
         for round in 1..=self.rounds {
             let left: Vec<usize> = (0..probes.len()).filter(|&idx| self.is_disturbed(&takes[idx])).collect();
-            let again = if round == 1 { String::new() } else { format!("round {round}, for those disturbed") };
+            let again = if round == 1 { String::new() } else { format!(", round {round}, of those disturbed") };
             let mut line = Line::default();
             for (n_done, &idx) in left.iter().enumerate() {
                 line.show(phase, n_done as u64, left.len() as u64, &again);
@@ -286,8 +286,7 @@ fn show(calibration: &Calibration, target: &Target) {
 
 /// Work that the engine serves far below what the board could do.
 pub fn far_below(calibration: &Calibration, target: &Target) {
-    let Some(roofline) = &target.roofline else { return };
-    for it in roofline.far_below(&calibration.fit) {
+    for it in target.far_below(&calibration.fit) {
         terminal::print(&format!(
             "slow       {}: {:.2} ns per {}, {:.0} times what the hardware allows ({:.2} ns); fewer of them pay",
             it.work.name(),

@@ -37,7 +37,7 @@ pub fn run(args: &DoctorArgs) -> Result<Exit> {
         let slow = target
             .as_ref()
             .zip(calibration.as_ref())
-            .and_then(|(target, calibration)| Some(target.roofline.as_ref()?.far_below(&calibration.fit)));
+            .map(|(target, calibration)| target.far_below(&calibration.fit));
         let found = serde_json::json!({
             "version": env!("CARGO_PKG_VERSION"), "facts": facts, "cuda": cuda(), "downloads": downloads(),
             "obstacles": obstacles, "invalid": reasons, "slow": slow,

@@ -35,6 +35,9 @@ fn show(target: &Target) {
     terminal::print(&format!("{}: {}", target.name, target.title));
     terminal::print(&format!("  programs     {}", target.triple));
     terminal::print(&format!("  cores        {}, of which a model uses {}", target.cores, target.threads));
+    if let Some([low, high]) = target.clock_mhz {
+        terminal::print(&format!("  clock        {low:.0} to {high:.0} MHz"));
+    }
     terminal::print(&format!("  memory       {}", targets::Metric::Memory.format(target.memory_bytes as f64)));
     terminal::print(&format!("  promises     the {:.0} % percentile of latency", 100.0 * target.percentile));
     for bound in &target.budget.bounds {
@@ -48,6 +51,14 @@ fn show(target: &Target) {
         if let Some(price) = target.latency.ns_per_unit.get(&work) {
             terminal::print(&format!("    {:<12} {price} ns per {}", work.name(), work.unit()));
         }
+    }
+    if let Some(roofline) = &target.roofline {
+        terminal::print(&format!(
+            "  at most      {} FLOPs a cycle, {} a second copied ({})",
+            roofline.flops_per_cycle,
+            targets::Metric::Memory.format(roofline.copied_bytes_per_second),
+            roofline.source
+        ));
     }
     terminal::print(&format!("\n{}", target.notes.trim()));
 }

@@ -12,10 +12,8 @@ pub struct Roofline {
     /// Floating-point operations (32 bits) that one core finishes in a cycle at most; a fused
     /// multiply-add is two.
     pub flops_per_cycle: f64,
-    /// Highest clock, in MHz.
-    pub max_mhz: f64,
-    /// Bytes a second that one core reads or writes at most.
-    pub memory_bytes_per_second: f64,
+    /// Bytes a second that one core copies from memory to memory, each counted once.
+    pub copied_bytes_per_second: f64,
     /// Where the numbers come from.
     pub source: String,
 }
@@ -43,33 +41,36 @@ impl FarBelow {
 pub const FAR: f64 = 5.0;
 
 impl Roofline {
-    /// Least nanoseconds for a unit of this work; `None` for what is no more than an engine's overhead.
-    pub fn least_ns(&self, work: Work) -> Option<f64> {
-        let flops = |n: f64| n / (self.flops_per_cycle * self.max_mhz * 1e-3);
-        let bytes = |n: f64| n / self.memory_bytes_per_second * 1e9;
+    /// Least nanoseconds for a unit of this work at a clock of `mhz`; `None` for what is no more than an
+    /// engine's overhead.
+    pub fn least_ns(&self, mhz: f64, work: Work) -> Option<f64> {
+        let flops = |n: f64| n / (self.flops_per_cycle * mhz * 1e-3);
+        let copied = |n: f64| n / self.copied_bytes_per_second * 1e9;
+        // Half of a copy.
+        let read = |n: f64| copied(n / 2.0);
         match work {
             // A multiply-add; what is read is used many times over.
             Work::Dense | Work::Pointwise | Work::Depthwise => Some(flops(2.0)),
             // A weight is read once and used once.
-            Work::Linear => Some(flops(2.0).max(bytes(4.0))),
-            Work::Weights => Some(bytes(4.0)),
+            Work::Linear => Some(flops(2.0).max(read(4.0))),
+            Work::Weights => Some(read(4.0)),
             // An addition or a comparison.
             Work::AvgPool | Work::MaxPool => Some(flops(1.0)),
-            Work::GlobalPool => Some(flops(1.0).max(bytes(4.0))),
+            Work::GlobalPool => Some(flops(1.0).max(read(4.0))),
             // A value read and one written.
-            Work::Activation | Work::Elementwise | Work::Concat => Some(bytes(8.0)),
+            Work::Activation | Work::Elementwise | Work::Concat => Some(copied(4.0)),
             Work::Operands | Work::Rows | Work::Dispatch => None,
         }
     }
 
-    /// The work of a fit that costs at least [`FAR`] times its least price, the worst first.
-    pub fn far_below(&self, fit: &FitReport) -> Vec<FarBelow> {
+    /// The work of a fit that costs at least [`FAR`] times its least price at `mhz`, the worst first.
+    pub fn far_below(&self, mhz: f64, fit: &FitReport) -> Vec<FarBelow> {
         let mut found: Vec<FarBelow> = fit
             .coefficients
             .iter()
             .filter_map(|it| {
                 let (work, ns_per_unit) = (it.work, it.ns_per_unit);
-                Some(FarBelow { work, ns_per_unit, least_ns: self.least_ns(work)? })
+                Some(FarBelow { work, ns_per_unit, least_ns: self.least_ns(mhz, work)? })
             })
             .filter(|it| FAR <= it.times())
             .collect();

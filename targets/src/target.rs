@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 use crate::{
     budget::{Bound, Budget, Metric},
     counts::CountScale,
-    latency::LatencyTable,
+    latency::{FitReport, LatencyTable},
     memory::MemoryModel,
     quantity::QuantityError,
-    roofline::Roofline,
+    roofline::{FarBelow, Roofline},
     work::Work,
 };
 
@@ -25,6 +25,8 @@ pub struct Target {
     pub triple: String,
     /// CPU cores.
     pub cores: usize,
+    /// Lowest and highest clock of a core, in MHz; absent where the kind leaves it open.
+    pub clock_mhz: Option<[f64; 2]>,
     /// Memory of the smallest board of the kind, in bytes.
     pub memory_bytes: u64,
     /// Threads that a model may use.
@@ -146,6 +148,13 @@ impl Target {
         Self::parse(name_or_path, &text)
     }
 
+    /// The work of a fit that costs many times what the hardware allows, the worst first; none where
+    /// nothing is known of the hardware.
+    pub fn far_below(&self, fit: &FitReport) -> Vec<FarBelow> {
+        let known = self.roofline.as_ref().zip(self.clock_mhz);
+        known.map(|(roofline, [_, mhz])| roofline.far_below(mhz, fit)).unwrap_or_default()
+    }
+
     /// The targets built in.
     pub fn builtin() -> &'static [Self] {
         &BUILTIN
@@ -172,6 +181,7 @@ impl Target {
             title: file.title,
             triple: file.triple,
             cores: file.cores,
+            clock_mhz: file.clock_mhz,
             memory_bytes: file.memory_bytes,
             threads: file.threads,
             percentile: file.percentile,
@@ -193,6 +203,7 @@ struct File {
     title: String,
     triple: String,
     cores: usize,
+    clock_mhz: Option<[f64; 2]>,
     memory_bytes: u64,
     threads: usize,
     #[serde(default = "usual_percentile")]
@@ -270,12 +281,16 @@ impl File {
                 "a factor of at most 1 and one of at least 1",
             ));
         }
-        if let Some(Roofline { flops_per_cycle, max_mhz, memory_bytes_per_second, .. }) = self.roofline {
-            for (field, value) in [
-                ("flops_per_cycle", flops_per_cycle),
-                ("max_mhz", max_mhz),
-                ("memory_bytes_per_second", memory_bytes_per_second),
-            ] {
+        if let Some([low, high]) = self.clock_mhz {
+            let is_range = positive(low) && low <= high && high.is_finite();
+            rules.push(("clock_mhz".to_owned(), is_range, "the lowest and the highest clock, above 0"));
+        }
+        if let Some(Roofline { flops_per_cycle, copied_bytes_per_second, .. }) = self.roofline {
+            let is_clocked = self.clock_mhz.is_some();
+            rules.push(("clock_mhz".to_owned(), is_clocked, "given where there is a roofline"));
+            for (field, value) in
+                [("flops_per_cycle", flops_per_cycle), ("copied_bytes_per_second", copied_bytes_per_second)]
+            {
                 rules.push((format!("roofline.{field}"), positive(value), "above 0"));
             }
         }

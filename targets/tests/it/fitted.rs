@@ -57,7 +57,7 @@ fn draw(random: &mut Random, times: &[(Features, f64)], n: usize) -> Outcome {
 fn few_measurements_order_a_whole_space() {
     for (board, column, rows) in [
         ("Raspberry Pi 4", 6, [(10, 0.95, 0.85), (20, 0.95, 0.94), (50, 0.96, 0.95)]),
-        ("Pixel 3", 7, [(10, 0.95, 0.90), (20, 0.95, 0.94), (50, 0.955, 0.95)]),
+        ("Pixel 3", 7, [(10, 0.95, 0.90), (20, 0.95, 0.93), (50, 0.955, 0.95)]),
     ] {
         let Some(times) = nas_bench_times(column) else { return };
         assert_eq!(times.len(), 15_284);

@@ -10,6 +10,7 @@ mod networks;
 mod obstacles;
 mod published;
 mod quantity;
+mod quiet;
 mod rounds;
 mod simulated;
 mod stats;

@@ -71,7 +71,7 @@ fn networks_are_the_published_ones() {
 }
 
 /// The default scale of rpi4 is for another engine than the one timed here, so what is asserted is
-/// order and magnitude. Seen: Spearman 0.91, over 99 % inside the interval.
+/// order and magnitude. Seen: Spearman 0.96, over 98 % inside the interval.
 #[test]
 fn the_rpi4_table_orders_networks_of_a_raspberry_pi() {
     let Some(times) = nas_bench_times(6) else { return };
