@@ -34,10 +34,8 @@ pub fn run(args: &DoctorArgs) -> Result<Exit> {
         None => None,
     };
     if args.json {
-        let slow = target
-            .as_ref()
-            .zip(calibration.as_ref())
-            .map(|(target, calibration)| target.far_below(&calibration.fit));
+        let slow =
+            target.as_ref().zip(calibration.as_ref()).map(|(target, calibration)| target.far_below(&calibration.fit));
         let found = serde_json::json!({
             "version": env!("CARGO_PKG_VERSION"), "facts": facts, "cuda": cuda(), "downloads": downloads(),
             "obstacles": obstacles, "invalid": reasons, "slow": slow,
