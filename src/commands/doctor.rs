@@ -5,7 +5,10 @@ use std::path::Path;
 use anyhow::Result;
 use runtime::facts::Facts;
 use search::train::Compute;
-use targets::{Allow, Conditions, Measurement, Metric, Protocol, Target, obstacles::obstacles};
+use targets::{
+    Allow, Conditions, Measurement, Metric, Protocol, Target,
+    obstacles::{capped, neighbour, obstacles},
+};
 
 use super::{calibrate::far_below, downloads};
 use crate::{
@@ -26,7 +29,11 @@ pub fn run(args: &DoctorArgs) -> Result<Exit> {
     };
     // What a device said of itself counts; without one it is this machine.
     let now = measurement.as_ref().map_or(&facts.conditions, |it| &it.after);
-    let obstacles = obstacles(now);
+    let mut obstacles = obstacles(now);
+    if let Some(measurement) = &measurement {
+        obstacles.extend(target.as_ref().and_then(|target| capped(now, target)));
+        obstacles.extend(neighbour(measurement));
+    }
     let reasons: Vec<String> =
         measurement.iter().flat_map(|it| it.invalid(&Allow::default())).map(|reason| reason.to_string()).collect();
     let calibration = match &target {

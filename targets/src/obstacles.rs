@@ -3,8 +3,10 @@
 use serde::Serialize;
 
 use crate::{
-    measurement::Conditions,
-    validity::{FREQUENCY_LIMIT, OTHER_LOAD_LIMIT},
+    measurement::{Conditions, Measurement},
+    quiet,
+    target::Target,
+    validity::{FREQUENCY_LIMIT, OTHER_LOAD_LIMIT, SPREAD_LIMIT},
 };
 
 /// Something about a machine that makes measurements on it invalid, or soon will.
@@ -105,4 +107,25 @@ pub fn obstacles(now: &Conditions) -> Vec<Obstacle> {
         );
     }
     found
+}
+
+/// A board whose clock ends below that of its kind.
+pub fn capped(now: &Conditions, target: &Target) -> Option<Obstacle> {
+    let ((_, khz), [_, mhz]) = now.frequency_range_khz.zip(target.clock_mhz)?;
+    let (here, there) = (khz as f64 * 1e-6, mhz * 1e-3);
+    (here < (1.0 - FREQUENCY_LIMIT) * there).then(|| Obstacle {
+        found: format!("the clock ends at {here:.2} GHz, that of {} at {there:.2} GHz", target.name),
+        why: "what is measured here holds for this board, not for its kind",
+        mend: "look for arm_freq in config.txt, and for a limit in /sys/devices/system/cpu/cpu0/cpufreq/scaling_max_freq",
+    })
+}
+
+/// Somebody who slowed down the reference network during a measurement, though no counter tells of him.
+pub fn neighbour(measurement: &Measurement) -> Option<Obstacle> {
+    let [fastest, slowest] = quiet::reference_range(measurement)?;
+    (slowest > fastest * (1.0 + SPREAD_LIMIT)).then(|| Obstacle {
+        found: format!("the reference network took {:.2} to {:.2} ms", fastest * 1e-6, slowest * 1e-6),
+        why: "something slows the core down now and then, such as another tenant of a virtual machine on its other half",
+        mend: "measure on a machine of your own; `pipeline calibrate` measures again what was disturbed (--rounds)",
+    })
 }

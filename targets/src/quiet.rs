@@ -21,6 +21,12 @@ pub fn fastest_reference<'a>(measurements: impl IntoIterator<Item = &'a Measurem
     blocks.filter_map(reference).min_by(f64::total_cmp)
 }
 
+/// The fastest and the slowest that the reference network was beside a block, in nanoseconds.
+pub fn reference_range(measurement: &Measurement) -> Option<[f64; 2]> {
+    let slowest = measurement.blocks.iter().filter_map(reference).max_by(f64::total_cmp)?;
+    Some([fastest_reference([measurement])?, slowest])
+}
+
 /// Whether enough blocks of these takes of one network were quiet, on a machine where the reference
 /// network takes `fastest` nanoseconds.
 pub fn is_enough(takes: &[Measurement], fastest: f64) -> bool {
