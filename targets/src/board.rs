@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    measurement::Measurement,
+    measurement::{Block, Measurement},
     stats::{median_ns, quantile},
     validity::{Allow, CALIBRATION_LIMIT, Reason},
 };
@@ -87,10 +87,22 @@ pub enum Difference {
         /// Relative change of the kernel's time.
         moved: f64,
     },
+    /// The board does the same work in another time, though its clock is what it was.
+    #[error(
+        "the reference network's time changed by {:+.1} % since the baseline (limit {:.0} %), by the same engine: something shares the core, or did then; measure both while it is left alone",
+        moved * 100.0, REFERENCE_LIMIT * 100.0
+    )]
+    Reference {
+        /// Relative change of the network's time.
+        moved: f64,
+    },
     /// The baseline is no evidence itself.
     #[error("the baseline is invalid: {0}")]
     Baseline(Reason),
 }
+
+/// Largest relative change of the reference network's time between two measurements that are compared.
+pub const REFERENCE_LIMIT: f64 = 0.10;
 
 /// The reasons for which `now` says nothing about a change since `baseline`; empty when the two may be
 /// compared. A governor other than `performance` is accepted in the baseline if it is the same now.
@@ -103,16 +115,24 @@ pub fn differences(baseline: &Measurement, now: &Measurement) -> Vec<Difference>
     });
     let (then, threads) = (baseline.protocol.threads, now.protocol.threads);
     let threads = (then != threads).then_some(Difference::Threads { then, now: threads });
-    let moved = calibration(baseline).zip(calibration(now)).map(|(then, now)| now / then - 1.0);
-    let clock = moved.filter(|moved| CALIBRATION_LIMIT < moved.abs()).map(|moved| Difference::Clock { moved });
+    let moved = |of: fn(&Block) -> &[u64], limit: f64| {
+        let moved = middle(baseline, of).zip(middle(now, of)).map(|(then, now)| now / then - 1.0);
+        moved.filter(|moved| limit < moved.abs())
+    };
+    let clock = moved(|it| &it.calibration_ns, CALIBRATION_LIMIT).map(|moved| Difference::Clock { moved });
+    // Another engine may well take another time.
+    let is_same_engine = baseline.engine == now.engine;
+    let reference = moved(|it| &it.reference_ns, REFERENCE_LIMIT).filter(|_| is_same_engine);
+    let reference = reference.map(|moved| Difference::Reference { moved });
     let allow = Allow { governor: baseline.after.governor == now.after.governor, noisy: false };
     let invalid = baseline.invalid(&allow).into_iter().map(Difference::Baseline);
-    board.chain(threads).chain(clock).chain(invalid).collect()
+    board.chain(threads).chain(clock).chain(reference).chain(invalid).collect()
 }
 
-/// Time of the calibration kernel, in nanoseconds; of medians, because single runs may be preempted.
-fn calibration(measurement: &Measurement) -> Option<f64> {
-    let mut medians: Vec<f64> = measurement.blocks.iter().filter_map(|it| median_ns(&it.calibration_ns)).collect();
+/// Middle time of what each block timed beside the model, in nanoseconds; of medians, because single
+/// runs may be preempted.
+fn middle(measurement: &Measurement, of: fn(&Block) -> &[u64]) -> Option<f64> {
+    let mut medians: Vec<f64> = measurement.blocks.iter().filter_map(|it| median_ns(of(it))).collect();
     medians.sort_by(f64::total_cmp);
     quantile(&medians, 0.5).filter(|&median| 0.0 < median)
 }

@@ -14,7 +14,9 @@ fn on_a_board() -> Measurement {
         ..Conditions::default()
     };
     let (before, after) = (conditions.clone(), conditions);
-    Measurement { before, after, ..samples(&[&[100, 101, 102], &[100, 101, 102]]) }
+    let mut measurement = Measurement { before, after, ..samples(&[&[100, 101, 102], &[100, 101, 102]]) };
+    measurement.blocks.iter_mut().for_each(|it| it.reference_ns = vec![500_000; 5]);
+    measurement
 }
 
 #[test]
@@ -63,6 +65,19 @@ fn what_differs_is_named() {
     check(&calibrate(1_040_000), &["changed by +4.0 % since the baseline (limit 3 %)"]);
     check(&calibrate(600_000), &["changed by -40.0 %"]);
     check(&|it| it.blocks.iter_mut().for_each(|it| it.calibration_ns.clear()), &[]);
+    // A neighbour on the core's other half leaves the multiplications alone, and no network. Limit 10 %.
+    let refer = |ns| move |it: &mut Measurement| it.blocks.iter_mut().for_each(|it| it.reference_ns = vec![ns; 5]);
+    check(&refer(545_000), &[]);
+    check(&refer(560_000), &["changed by +12.0 % since the baseline (limit 10 %)"]);
+    check(&refer(400_000), &["the reference network's time changed by -20.0 %"]);
+    check(&|it| it.blocks.iter_mut().for_each(|it| it.reference_ns.clear()), &[]);
+    check(
+        &|it| {
+            (it.engine, it.blocks[0].reference_ns, it.blocks[1].reference_ns) =
+                ("tract 0.24.0".into(), vec![1], vec![1])
+        },
+        &[],
+    );
 }
 
 #[test]
