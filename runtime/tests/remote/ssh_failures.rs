@@ -65,6 +65,7 @@ fn a_board_that_vanishes_is_lost_and_found_again() {
     remote.measure(&path, &brief()).expect("it is back");
 
     // A cable that is pulled tells nobody; this side notices by itself, that one when the line ends.
+    wait_until("the last agent stays", || board.agents("profile").is_empty());
     let job = busy(remote, path.clone());
     wait_until("the agent never started", is_working);
     proxy.silence();
