@@ -1,4 +1,4 @@
-"""Times ONNX files in tract and in ONNX Runtime, one thread each, in turn: against_onnxruntime.py PIPELINE FOLDER [ROUNDS].
+"""Times ONNX files in the engine and in ONNX Runtime, one thread each, in turn: against_onnxruntime.py PIPELINE FOLDER [ROUNDS].
 
 PIPELINE is the program, FOLDER what `cargo run --release --example networks FOLDER` has written. Prints a Markdown table
 of median CPU times; ONNX Runtime runs the plain form alone, and all its graph optimisations are on.
@@ -28,7 +28,7 @@ def main(program, folder, rounds):
                 session = sessions.get(file) or sessions.setdefault(file, open_session(file))
                 ort.setdefault(name(file), []).append(run(session))
     print(f"ONNX Runtime {onnxruntime.__version__}; {rounds} rounds; CPU time on one thread, milliseconds\n")
-    print("| network | form | tract | over plain | rounds, over plain | ONNX Runtime | tract over ONNX Runtime |")
+    print("| network | form | engine | over plain | rounds, over plain | ONNX Runtime | engine over ONNX Runtime |")
     print("|---|---|---|---|---|---|---|")
     for network in sorted({name(file) for file in files}):
         forms = sorted((file for file in files if name(file) == network), key=lambda it: (form(it) != "plain", str(it)))
