@@ -102,18 +102,30 @@ fn blocks<S: Simd, const R: usize, const T: usize>(
     let counts = simd.partial_load_f32s(&vec![1.0; length - last]);
     for row in (0..rows).step_by(R) {
         for tap in (0..taps).step_by(T) {
-            // At the edge a block computes its last row or tap again.
-            let dy_at: [usize; R] = std::array::from_fn(|r| dy.offsets[(row + r).min(rows - 1)]);
-            let x_at: [usize; T] = std::array::from_fn(|t| x.offsets[(tap + t).min(taps - 1)]);
             let mut sums = [[simd.splat_f32s(0.0); T]; R];
             for piece in 0..pieces {
-                let dy_rows = dy_at.map(|at| &dy.values[at + piece * dy.next..][..whole]);
-                let x_rows = x_at.map(|at| &x.values[at + piece * x.next..][..whole]);
-                for column in (0..last).step_by(S::F32_LANES) {
-                    add_products(simd, dy_rows.map(|row| load::<S>(row, column)), x_rows, column, &mut sums);
+                // At the edge a block computes its last row or tap again.
+                let mut dy_rows: [&[f32]; R] = [&[]; R];
+                for r in 0..R {
+                    let at = dy.offsets[(row + r).min(rows - 1)];
+                    dy_rows[r] = &dy.values[at + piece * dy.next..][..whole];
                 }
-                let dy = dy_rows.map(|row| simd.mul_f32s(load::<S>(row, last), counts));
-                add_products(simd, dy, x_rows, last, &mut sums);
+                let mut x_rows: [&[f32]; T] = [&[]; T];
+                for t in 0..T {
+                    let at = x.offsets[(tap + t).min(taps - 1)];
+                    x_rows[t] = &x.values[at + piece * x.next..][..whole];
+                }
+                let mut lanes = [simd.splat_f32s(0.0); R];
+                for column in (0..last).step_by(S::F32_LANES) {
+                    for r in 0..R {
+                        lanes[r] = load::<S>(dy_rows[r], column);
+                    }
+                    add_products(simd, &lanes, &x_rows, column, &mut sums);
+                }
+                for r in 0..R {
+                    lanes[r] = simd.mul_f32s(load::<S>(dy_rows[r], last), counts);
+                }
+                add_products(simd, &lanes, &x_rows, last, &mut sums);
             }
             for (r, sums) in sums.into_iter().enumerate().take(rows - row) {
                 for (t, sum) in sums.into_iter().enumerate().take(taps - tap) {
@@ -125,18 +137,19 @@ fn blocks<S: Simd, const R: usize, const T: usize>(
 }
 
 /// `sums[r][t] += dy[r] * x[t]`, lane by lane.
+// Loops, for a closure that an array maps over is compiled for any processor instead of this one.
 #[inline(always)]
 fn add_products<S: Simd, const R: usize, const T: usize>(
     simd: S,
-    dy: [S::f32s; R],
-    x_rows: [&[f32]; T],
+    dy: &[S::f32s; R],
+    x_rows: &[&[f32]; T],
     column: usize,
     sums: &mut [[S::f32s; T]; R],
 ) {
-    let x = x_rows.map(|row| load::<S>(row, column));
-    for r in 0..R {
-        for t in 0..T {
-            sums[r][t] = simd.mul_add_e_f32s(dy[r], x[t], sums[r][t]);
+    for t in 0..T {
+        let x = load::<S>(x_rows[t], column);
+        for r in 0..R {
+            sums[r][t] = simd.mul_add_e_f32s(dy[r], x, sums[r][t]);
         }
     }
 }

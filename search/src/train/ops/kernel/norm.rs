@@ -257,7 +257,7 @@ fn sum<S: Simd>(
     for (a, b) in a_odd.iter().zip(b_odd) {
         sums[0] = simd.add_f32s(sums[0], lanes(*a, *b));
     }
-    let [first, second] = [0, 2].map(|at| simd.add_f32s(sums[at], sums[at + 1]));
+    let (first, second) = (simd.add_f32s(sums[0], sums[1]), simd.add_f32s(sums[2], sums[3]));
     let mut sum = simd.reduce_sum_f32s(simd.add_f32s(first, second));
     for (a, b) in a_rest.iter().zip(b_rest) {
         sum += single(*a, *b);
