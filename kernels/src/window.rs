@@ -154,6 +154,15 @@ impl Padded {
         }
     }
 
+    /// Brings every value, those around the rows included, to at least `low` and at most `high`.
+    #[inline(always)]
+    pub fn clamp<S: Simd>(&mut self, simd: S, low: f32, high: f32) {
+        let (low, high) = (simd.splat_f32s(low), simd.splat_f32s(high));
+        for values in S::as_mut_simd_f32s(&mut self.values).0 {
+            *values = simd.min_f32s(simd.max_f32s(*values, low), high);
+        }
+    }
+
     /// Where column `at` of the wider row is stored in a row.
     pub fn place(&self, at: usize) -> usize {
         (at % self.phases) * self.width + at / self.phases

@@ -3,6 +3,7 @@
 mod bank;
 mod network;
 mod recipe;
+mod steps;
 
 pub mod fit;
 pub mod ops;

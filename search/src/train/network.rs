@@ -9,7 +9,11 @@ use graph::{Activation, Graph, NodeId, Op, Pads, Shape, fold::BN_EPSILON};
 
 use super::{
     bank::Loan,
-    ops::{avg_pool2d, batch_norm_train, conv2d, max_pool2d, relu},
+    ops::{
+        Parameters, avg_pool2d, batch_norm_train, chain_norm, chain_norm_train, conv2d, max_pool2d, may_chain, relu,
+        relu6,
+    },
+    steps::{Chained, Step, chained, singles},
 };
 
 /// Which mean and variance batch norm normalises with.
@@ -50,12 +54,17 @@ pub fn forward(
     statistics: Statistics,
     dropout: Option<Tensor<2>>,
 ) -> (Tensor<2>, Vec<BatchStatistics>) {
-    let mut left = graph.n_users();
+    let steps = if may_chain(&image) { chained(graph) } else { singles(graph) };
+    let mut left = vec![0_u32; graph.n_nodes()];
+    for input in steps.iter().flat_map(|step| step.reads(graph)) {
+        left[input.index()] += 1;
+    }
     let mut values: Vec<Option<Value>> = vec![None; left.len()];
     let mut seen = Vec::new();
     let mut image = Some(image);
-    for id in graph.ids() {
-        let mut inputs = graph.inputs(id).iter().map(|input| {
+    for step in &steps {
+        let id = step.id();
+        let mut inputs = step.reads(graph).iter().map(|input| {
             let at = input.index();
             left[at] -= 1;
             // The last reader takes the value: memory is given back, and operations may work in place.
@@ -63,6 +72,11 @@ pub fn forward(
             value.expect("inputs precede their users")
         });
         let mut one = || inputs.next().expect("shape inference counted the inputs");
+        if let Step::Chain(chain) = step {
+            let x = one().map();
+            values[id.index()] = Some(Value::Map(run_chain(chain, x, loan, statistics, &mut seen)));
+            continue;
+        }
         let own = &loan[id.index()];
         let value = match graph.op(id) {
             Op::Input => Value::Map(image.take().expect("a graph has one input")),
@@ -140,6 +154,33 @@ pub fn forward(
     (logits, seen)
 }
 
+/// A chain that ends in batch norm.
+fn run_chain(
+    chain: &Chained,
+    x: Tensor<4>,
+    loan: &Loan,
+    statistics: Statistics,
+    seen: &mut Vec<BatchStatistics>,
+) -> Tensor<4> {
+    let weights = |node: Option<NodeId>| node.map(|id| loan[id.index()][0].clone());
+    let own = &loan[chain.norm.index()];
+    let parameters = Parameters {
+        depthwise: weights(chain.depthwise),
+        dense: weights(chain.dense),
+        gamma: own[0].clone(),
+        beta: own[1].clone(),
+        epsilon: BN_EPSILON,
+    };
+    match statistics {
+        Statistics::Running => chain_norm(x, chain.kernel, parameters, [own[2].clone(), own[3].clone()]),
+        Statistics::Batch => {
+            let out = chain_norm_train(x, chain.kernel, parameters);
+            seen.push(BatchStatistics { node: chain.norm, mean: out.mean, variance: out.variance });
+            out.output
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Value {
     Map(Tensor<4>),
@@ -183,7 +224,7 @@ fn activate<const D: usize>(kind: Activation, x: Tensor<D>) -> Tensor<D> {
     let below = |x: Tensor<D>| x.clamp_max(0.0).exp().sub_scalar(1.0);
     match kind {
         Activation::Relu => relu(x),
-        Activation::Relu6 => x.clamp(0.0, 6.0),
+        Activation::Relu6 => relu6(x),
         Activation::Elu => relu(x.clone()) + below(x),
         Activation::Selu => {
             let (scale, alpha) = SELU;

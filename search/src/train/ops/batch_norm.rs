@@ -20,7 +20,7 @@ use burn::{
 
 use super::{
     in_order, is_ours,
-    kernel::norm::{self, Statistics},
+    kernel::norm::{self, Affine, Statistics},
     overwrite, tensor, values,
 };
 
@@ -87,7 +87,7 @@ impl<C: CheckpointStrategy> BatchNorm for Autodiff<Flex, C> {
         let [mean, variance] =
             [&statistics.mean, &statistics.variance].map(|it| FloatTensor::<Self>::new(tensor(it.clone(), channels)));
         let y = match prepared {
-            OpsKind::Tracked(prepared) => prepared.finish(State { x, gamma, statistics, epsilon }, y),
+            OpsKind::Tracked(prepared) => prepared.finish(State { x, gamma, beta, statistics, epsilon }, y),
             OpsKind::UnTracked(prepared) => prepared.finish(y),
         };
         (y, mean, variance)
@@ -102,6 +102,7 @@ struct Normalise;
 struct State {
     x: FlexTensor,
     gamma: FlexTensor,
+    beta: FlexTensor,
     statistics: Statistics,
     epsilon: f32,
 }
@@ -111,12 +112,11 @@ impl Backward<Flex, 3> for Normalise {
 
     fn backward(self, ops: Ops<State, 3>, gradients: &mut Gradients, _: &mut Checkpointer) {
         let dy = gradients.consume::<Flex>(&ops.node);
-        let State { x, gamma, statistics, epsilon } = ops.state;
-        let area = area(&x);
-        let mut summed = Default::default();
-        let dx = overwrite(dy, |dy, dx| {
-            summed = norm::backward(area, values(&x), values(&gamma), &statistics, epsilon, dy, dx);
-        });
+        let State { x, gamma, beta, statistics, epsilon } = ops.state;
+        let (area, dy) = (area(&x), in_order(dy));
+        let affine = Affine { gamma: values(&gamma), beta: values(&beta), epsilon };
+        let (curves, summed) = norm::gradients(area, values(&x), affine, &statistics, values(&dy));
+        let dx = overwrite(dy, |dy, dx| norm::backward(area, values(&x), &curves, dy, dx));
         let channels = [statistics.mean.len()];
         let [dgamma, dbeta] = summed.map(|it| tensor(it, channels));
         for (parent, gradient) in ops.parents.into_iter().zip([dx, dgamma, dbeta]) {
@@ -128,10 +128,11 @@ impl Backward<Flex, 3> for Normalise {
 }
 
 fn normalise(x: &FlexTensor, gamma: &FlexTensor, beta: &FlexTensor, epsilon: f32) -> (FlexTensor, Statistics) {
-    let (area, gamma, beta) = (area(x), values(gamma), values(beta));
-    let statistics = norm::statistics(gamma.len(), area, values(x));
+    let affine = Affine { gamma: values(gamma), beta: values(beta), epsilon };
+    let area = area(x);
+    let statistics = norm::statistics(affine.gamma.len(), area, values(x));
     let mut y = vec![0.0; values(x).len()];
-    norm::forward(area, values(x), gamma, beta, &statistics, epsilon, &mut y);
+    norm::forward(area, values(x), affine, &statistics, &mut y);
     (tensor(y, x.layout().shape().clone()), statistics)
 }
 

@@ -7,7 +7,7 @@
 //! Reading order: `kernel` (what is computed, on slices), then any other file (how Burn calls it).
 
 mod batch_norm;
-mod conv;
+mod chain;
 mod kernel;
 mod pool;
 mod relu;
@@ -22,9 +22,16 @@ use burn::{
 };
 
 pub use batch_norm::batch_norm_train;
-pub use conv::conv2d;
+pub use chain::conv2d;
+pub(crate) use chain::{Parameters, chain_norm, chain_norm_train, may_chain};
+pub(crate) use kernel::{
+    chain::{Chain, supports},
+    dense::Dense,
+    depthwise::Depthwise,
+    relu::Rectifier,
+};
 pub use pool::{avg_pool2d, max_pool2d};
-pub use relu::relu;
+pub use relu::{relu, relu6};
 
 /// Which kernels compute on the processor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

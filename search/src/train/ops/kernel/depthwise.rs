@@ -3,72 +3,69 @@
 use kernels::{
     Padded, Window,
     depthwise::taps,
-    plane::{Across, Task, WeightedSum, fold, run},
+    plane::{Across, Task, WeightedSum, fold},
     simd::load,
 };
 use pulp::Simd;
-use rayon::prelude::*;
 
-use super::{group, sum_groups};
+use super::{
+    planes::{Planes, PlanesMut},
+    relu::Rectifier,
+};
 
-/// Convolves.
-///
-/// # Shapes
-/// - x: `[n, channels, input]`
-/// - weights: `[channels, kernel]`
-/// - y: `[n, channels, output]`
-pub(crate) fn forward(window: &Window, channels: usize, x: &[f32], weights: &[f32], y: &mut [f32]) {
-    let [from, to] = window.areas();
-    let images = group(y.len() / (channels * to));
-    y.par_chunks_mut(images * channels * to)
-        .zip(x.par_chunks(images * channels * from))
-        .for_each(|(y, x)| kernels::depthwise::forward(window, channels, x, weights, &[], y));
+/// A depthwise convolution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Depthwise {
+    /// Where it looks.
+    pub(crate) window: Window,
+    /// Channels of input and output.
+    pub(crate) channels: usize,
 }
 
-/// The gradients of input and weights.
-///
-/// # Shapes
-/// - x, dx: `[n, channels, input]`
-/// - weights, dw: `[channels, kernel]`
-/// - dy: `[n, channels, output]`
-pub(crate) fn backward(
-    window: &Window,
-    channels: usize,
-    x: &[f32],
-    weights: &[f32],
-    dy: &[f32],
-    dx: &mut [f32],
-    dw: &mut [f32],
-) {
-    let [from, to] = window.areas();
-    let images = group(dy.len() / (channels * to));
-    let n_groups = dy.len().div_ceil(images * channels * to);
-    let mut parts = vec![0.0; n_groups * dw.len()];
-    let dy = dy.par_chunks(images * channels * to);
-    let x = x.par_chunks(images * channels * from);
-    let dx = dx.par_chunks_mut(images * channels * from);
-    let dw_parts = parts.par_chunks_mut(dw.len());
-    dx.zip(dw_parts)
-        .zip(x.zip(dy))
-        .for_each(|((dx, dw), (x, dy))| run(window, Backward { window, channels, x, weights, dy, dx, dw }));
-    sum_groups(&parts, dw);
+/// Convolves some images, rectified first.
+pub(super) struct Forward<'a> {
+    pub(super) depthwise: &'a Depthwise,
+    pub(super) rectifier: Rectifier,
+    pub(super) weights: &'a [f32],
+    pub(super) x: Planes<'a>,
+    pub(super) y: PlanesMut<'a>,
 }
 
-struct Backward<'a> {
-    window: &'a Window,
-    channels: usize,
-    x: &'a [f32],
-    weights: &'a [f32],
-    dy: &'a [f32],
-    dx: &'a mut [f32],
-    dw: &'a mut [f32],
+impl Task for Forward<'_> {
+    #[inline(always)]
+    fn run<S: Simd, const K: usize>(self, simd: S) {
+        let Self { depthwise: Depthwise { window, channels }, rectifier, weights, x, mut y } = self;
+        let across = Across::forward(window);
+        let mut padded = Padded::under::<S>(window, 0.0);
+        for channel in 0..*channels {
+            let taps = taps::<K>(weights, channel);
+            for image in 0..x.images() {
+                padded.fill(simd, x.plane(channel, image), window.input[1], 0, 1);
+                rectifier.clamp(simd, &mut padded);
+                fold(simd, &across, &padded, WeightedSum { taps, start: 0.0 }, y.plane(channel, image));
+            }
+        }
+    }
+}
+
+/// The gradients of input and weights by some images, which are rectified first; and, where wanted, the output
+/// once more.
+pub(super) struct Backward<'a> {
+    pub(super) depthwise: &'a Depthwise,
+    pub(super) rectifier: Rectifier,
+    pub(super) weights: &'a [f32],
+    pub(super) x: Planes<'a>,
+    pub(super) dy: Planes<'a>,
+    pub(super) y: Option<PlanesMut<'a>>,
+    pub(super) dx: Option<PlanesMut<'a>>,
+    /// Added to.
+    pub(super) dw: &'a mut [f32],
 }
 
 impl Task for Backward<'_> {
     #[inline(always)]
     fn run<S: Simd, const K: usize>(self, simd: S) {
-        let Backward { window, channels, x, weights, dy, dx, dw } = self;
-        let [from, to] = window.areas();
+        let Self { depthwise: Depthwise { window, channels }, rectifier, weights, x, dy, mut y, mut dx, dw } = self;
         let [columns_in, columns_out] = [window.input[1], window.output[1]];
         let ahead = Across::forward(window);
         let back = Across::backward(window);
@@ -78,15 +75,28 @@ impl Task for Backward<'_> {
         // With a stride the gradient is spread out above; the weights need it dense.
         let mut dy_dense = (window.stride[1] > 1)
             .then(|| Padded::new::<S>(window.output[0], columns_out.next_multiple_of(S::F32_LANES), 0, 1, 1));
-        for channel in 0..channels {
-            let mut flipped = *taps::<K>(weights, channel);
+        for channel in 0..*channels {
+            let taps = taps::<K>(weights, channel);
+            let mut flipped = *taps;
             flipped.as_flattened_mut().reverse();
             let mut sums = [[simd.splat_f32s(0.0); K]; K];
-            let planes = x.chunks_exact(from).zip(dy.chunks_exact(to)).zip(dx.chunks_exact_mut(from));
-            for ((x, dy), dx) in planes.skip(channel).step_by(channels) {
+            for image in 0..x.images() {
+                let (x, dy) = (x.plane(channel, image), dy.plane(channel, image));
                 x_padded.fill(simd, x, columns_in, 0, 1);
+                rectifier.clamp(simd, &mut x_padded);
+                if let Some(y) = &mut y {
+                    fold(simd, &ahead, &x_padded, WeightedSum { taps, start: 0.0 }, y.plane(channel, image));
+                }
                 dy_padded.fill(simd, dy, columns_out, 0, 1);
-                fold(simd, &back, &dy_padded, WeightedSum { taps: &flipped, start: 0.0 }, dx);
+                if let Some(dx) = &mut dx {
+                    let dx = dx.plane(channel, image);
+                    fold(simd, &back, &dy_padded, WeightedSum { taps: &flipped, start: 0.0 }, dx);
+                    if rectifier != Rectifier::NONE {
+                        for (dx, x) in dx.iter_mut().zip(x) {
+                            *dx = rectifier.back(*x, *dx);
+                        }
+                    }
+                }
                 let (dense, left) = match &mut dy_dense {
                     Some(dense) => {
                         dense.fill(simd, dy, columns_out, 0, 1);
@@ -98,7 +108,7 @@ impl Task for Backward<'_> {
             }
             let dw = &mut dw[channel * K * K..][..K * K];
             for (dw, sum) in dw.iter_mut().zip(sums.as_flattened()) {
-                *dw = simd.reduce_sum_f32s(*sum);
+                *dw += simd.reduce_sum_f32s(*sum);
             }
         }
     }

@@ -4,11 +4,13 @@
 //! over images is summed within each group and then over groups, in order: a result is the same, bit
 //! for bit, for any number of threads.
 
+pub(crate) mod chain;
 pub(crate) mod dense;
 pub(crate) mod depthwise;
-mod match_up;
 pub(crate) mod norm;
+mod planes;
 pub(crate) mod pool;
+mod product;
 mod reach;
 pub(crate) mod relu;
 
@@ -20,12 +22,13 @@ fn group(n: usize) -> usize {
     n.div_ceil(MAX_GROUPS).max(1)
 }
 
-/// Adds the parts that groups made, in order; `parts` holds one after the other.
-fn sum_groups(parts: &[f32], sum: &mut [f32]) {
-    sum.fill(0.0);
-    for part in parts.chunks_exact(sum.len()) {
+/// Adds up the parts of `n` values that groups made, in order.
+fn sum_groups<'a>(parts: impl Iterator<Item = &'a [f32]>, n: usize) -> Vec<f32> {
+    let mut sum = vec![0.0; n];
+    for part in parts {
         for (sum, &part) in sum.iter_mut().zip(part) {
             *sum += part;
         }
     }
+    sum
 }

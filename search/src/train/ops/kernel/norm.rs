@@ -21,8 +21,16 @@ pub(crate) struct Statistics {
 /// - x: `[n, channels, area]`
 pub(crate) fn statistics(channels: usize, area: usize, x: &[f32]) -> Statistics {
     let images = group(x.len() / (channels * area));
-    let parts: Vec<Vec<Moments>> =
-        x.par_chunks(images * channels * area).map(|x| Arch::new().dispatch(Measure { channels, area, x })).collect();
+    join(channels, x.par_chunks(images * channels * area).map(|x| measure(channels, area, x)).collect())
+}
+
+/// Measures each channel of some images.
+pub(crate) fn measure(channels: usize, area: usize, x: &[f32]) -> Vec<Moments> {
+    Arch::new().dispatch(Measure { channels, area, x })
+}
+
+/// What [`measure`] found in groups of images, together.
+pub(crate) fn join(channels: usize, parts: Vec<Vec<Moments>>) -> Statistics {
     let mut all = vec![Moments::default(); channels];
     for part in parts {
         for (all, part) in all.iter_mut().zip(part) {
@@ -33,65 +41,78 @@ pub(crate) fn statistics(channels: usize, area: usize, x: &[f32]) -> Statistics 
     Statistics { mean, variance: all.iter().map(|it| (it.squares / it.count) as f32).collect() }
 }
 
+/// What is learned of a norm, and what keeps it from dividing by zero.
+#[derive(Clone, Copy)]
+pub(crate) struct Affine<'a> {
+    /// Factors, `[channels]`.
+    pub(crate) gamma: &'a [f32],
+    /// Summands, `[channels]`.
+    pub(crate) beta: &'a [f32],
+    /// Added to each variance.
+    pub(crate) epsilon: f32,
+}
+
 /// `y = gamma (x - mean) / sqrt(variance + epsilon) + beta`.
 ///
 /// # Shapes
 /// - x, y: `[n, channels, area]`
-/// - gamma, beta: `[channels]`
-pub(crate) fn forward(
-    area: usize,
-    x: &[f32],
-    gamma: &[f32],
-    beta: &[f32],
-    statistics: &Statistics,
-    epsilon: f32,
-    y: &mut [f32],
-) {
-    let channels = gamma.len();
-    let lines: Vec<Line> = (0..channels)
-        .map(|at| {
-            let slope = gamma[at] / (statistics.variance[at] + epsilon).sqrt();
-            Line { slope, mean: statistics.mean[at], shift: beta[at] }
-        })
-        .collect();
-    let images = group(x.len() / (channels * area)) * channels * area;
+pub(crate) fn forward(area: usize, x: &[f32], affine: Affine<'_>, statistics: &Statistics, y: &mut [f32]) {
+    let lines = lines(affine, statistics);
+    let images = group(x.len() / (lines.len() * area)) * lines.len() * area;
     y.par_chunks_mut(images).zip(x.par_chunks(images)).for_each(|(y, x)| {
         Arch::new().dispatch(|| {
             for ((y, x), line) in y.chunks_exact_mut(area).zip(x.chunks_exact(area)).zip(lines.iter().cycle()) {
                 for (y, x) in y.iter_mut().zip(x) {
-                    *y = line.slope * (x - line.mean) + line.shift;
+                    *y = line.at(*x);
                 }
             }
         });
     });
 }
 
-/// The gradients of gamma and beta; that of the input overwrites that of the output.
+/// As [`forward`] where the values stand, on this thread.
+pub(crate) fn apply(area: usize, lines: &[Line], x: &mut [f32]) {
+    Arch::new().dispatch(|| {
+        for (x, line) in x.chunks_exact_mut(area).zip(lines.iter().cycle()) {
+            for x in x {
+                *x = line.at(*x);
+            }
+        }
+    });
+}
+
+/// How each channel is normalised.
+pub(crate) fn lines(affine: Affine<'_>, statistics: &Statistics) -> Vec<Line> {
+    let Affine { gamma, beta, epsilon } = affine;
+    let line = |at: usize| {
+        let slope = gamma[at] / (statistics.variance[at] + epsilon).sqrt();
+        Line { slope, mean: statistics.mean[at], shift: beta[at] }
+    };
+    (0..gamma.len()).map(line).collect()
+}
+
+/// The gradients of gamma and beta, and how that of the input follows.
 ///
 /// With `a = 1 / sqrt(variance + epsilon)` and `m` values a channel,
 /// `dx = gamma a (dy - sum(dy) / m - (x - mean) a^2 sum(dy (x - mean)) / m)`.
 ///
 /// # Shapes
-/// - x: `[n, channels, area]`
-/// - dy: `[n, channels, area]`; where absent, `dx` holds it
-/// - dx: `[n, channels, area]`
-/// - gamma: `[channels]`
-/// - returns dgamma and dbeta: `[channels]`
-pub(crate) fn backward(
+/// - x, dy: `[n, channels, area]`
+/// - returns the curves, dgamma and dbeta: `[channels]`
+pub(crate) fn gradients(
     area: usize,
     x: &[f32],
-    gamma: &[f32],
+    affine: Affine<'_>,
     statistics: &Statistics,
-    epsilon: f32,
-    dy: Option<&[f32]>,
-    dx: &mut [f32],
-) -> [Vec<f32>; 2] {
+    dy: &[f32],
+) -> (Vec<Curve>, [Vec<f32>; 2]) {
+    let Affine { gamma, epsilon, .. } = affine;
     let channels = gamma.len();
     let images = group(x.len() / (channels * area)) * channels * area;
     let mean = &statistics.mean;
     let parts: Vec<Vec<[f64; 2]>> = x
         .par_chunks(images)
-        .zip(dy.unwrap_or(dx).par_chunks(images))
+        .zip(dy.par_chunks(images))
         .map(|(x, dy)| Arch::new().dispatch(Sums { area, mean, x, dy }))
         .collect();
     let mut sums = vec![[0.0; 2]; channels];
@@ -102,24 +123,30 @@ pub(crate) fn backward(
     }
     let count = (x.len() / channels) as f64;
     let scale = |at: usize| 1.0 / (f64::from(statistics.variance[at]) + f64::from(epsilon)).sqrt();
-    let curves: Vec<Curve> = (0..channels)
-        .map(|at| {
-            let slope = f64::from(gamma[at]) * scale(at);
-            let bend = -slope * scale(at).powi(2) * sums[at][1] / count;
-            let shift = -slope * sums[at][0] / count;
-            Curve { slope: slope as f32, bend: bend as f32, mean: mean[at], shift: shift as f32 }
-        })
-        .collect();
+    let curve = |at: usize| {
+        let slope = f64::from(gamma[at]) * scale(at);
+        let bend = -slope * scale(at).powi(2) * sums[at][1] / count;
+        let shift = -slope * sums[at][0] / count;
+        Curve { slope: slope as f32, bend: bend as f32, mean: mean[at], shift: shift as f32 }
+    };
+    let dgamma = (0..channels).map(|at| (sums[at][1] * scale(at)) as f32).collect();
+    let dbeta = sums.iter().map(|sum| sum[0] as f32).collect();
+    ((0..channels).map(curve).collect(), [dgamma, dbeta])
+}
+
+/// The gradient of the input.
+///
+/// # Shapes
+/// - x, dx: `[n, channels, area]`
+/// - dy: `[n, channels, area]`; where absent, `dx` holds it
+pub(crate) fn backward(area: usize, x: &[f32], curves: &[Curve], dy: Option<&[f32]>, dx: &mut [f32]) {
+    let images = group(x.len() / (curves.len() * area)) * curves.len() * area;
     let apply = |x: &[f32], dy: Option<&[f32]>, dx: &mut [f32]| {
         Arch::new().dispatch(|| {
             for (at, curve) in (0..x.len() / area).zip(curves.iter().cycle()) {
                 let (x, dx) = (&x[at * area..][..area], &mut dx[at * area..][..area]);
                 match dy {
-                    Some(dy) => {
-                        for ((dx, dy), x) in dx.iter_mut().zip(&dy[at * area..][..area]).zip(x) {
-                            *dx = curve.at(*x, *dy);
-                        }
-                    }
+                    Some(dy) => curve.write(x, &dy[at * area..][..area], dx),
                     None => {
                         for (dx, x) in dx.iter_mut().zip(x) {
                             *dx = curve.at(*x, *dx);
@@ -134,18 +161,24 @@ pub(crate) fn backward(
         Some(dy) => tasks.zip(dy.par_chunks(images)).for_each(|((dx, x), dy)| apply(x, Some(dy), dx)),
         None => tasks.for_each(|(dx, x)| apply(x, None, dx)),
     }
-    [(0..channels).map(|at| (sums[at][1] * scale(at)) as f32).collect(), sums.iter().map(|sum| sum[0] as f32).collect()]
 }
 
 /// How a channel is normalised.
-struct Line {
+pub(crate) struct Line {
     slope: f32,
     mean: f32,
     shift: f32,
 }
 
+impl Line {
+    #[inline(always)]
+    fn at(&self, x: f32) -> f32 {
+        self.slope * (x - self.mean) + self.shift
+    }
+}
+
 /// How the gradient of a channel's input follows from that of its output.
-struct Curve {
+pub(crate) struct Curve {
     slope: f32,
     bend: f32,
     mean: f32,
@@ -157,11 +190,18 @@ impl Curve {
     fn at(&self, x: f32, dy: f32) -> f32 {
         self.slope * dy + self.bend * (x - self.mean) + self.shift
     }
+
+    #[inline(always)]
+    pub(super) fn write(&self, x: &[f32], dy: &[f32], dx: &mut [f32]) {
+        for ((dx, dy), x) in dx.iter_mut().zip(dy).zip(x) {
+            *dx = self.at(*x, *dy);
+        }
+    }
 }
 
 /// Number, mean and sum of squared distances from the mean of some values.
 #[derive(Clone, Copy, Default)]
-struct Moments {
+pub(crate) struct Moments {
     count: f64,
     mean: f64,
     squares: f64,

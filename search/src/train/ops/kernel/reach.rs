@@ -1,4 +1,4 @@
-//! Where a dense convolution finds the rows of its matrix: in the image, or in a padded copy of it.
+//! Where a dense convolution finds the rows of its matrix in a padded copy of the image.
 
 use kernels::{Padded, Window};
 use pulp::Simd;
@@ -35,21 +35,6 @@ impl Reach {
         Self { source, result: [from, input[0], input[1]], kernel, dilation, stride: [1, 1], spread: stride, start }
     }
 
-    /// Whether the rows of the matrix stand in the image itself.
-    pub(super) fn is_in_place<S: Simd>(&self) -> bool {
-        let Self { source: [_, height, width], kernel, stride, spread, .. } = *self;
-        [kernel, stride, spread] == [[1, 1]; 3]
-            && self.source[1..] == self.result[1..]
-            && height == 1
-            && width.is_multiple_of(S::F32_LANES)
-    }
-
-    /// Whether rows of the image compete for the same lines of the first cache.
-    pub(super) fn is_crowded(&self) -> bool {
-        let [channels, _, width] = self.source;
-        channels > WAYS * WAY / gcd(width * size_of::<f32>(), WAY)
-    }
-
     /// Rows of a padded plane.
     pub(super) fn height(&self) -> usize {
         let below = (self.result[1] - 1) * self.stride[0] + (self.kernel[0] - 1) * self.dilation[0] + 1;
@@ -67,7 +52,8 @@ impl Reach {
             Order::Channels if phases == 1 => room.max(self.result[2] + across),
             Order::Channels | Order::Images => {
                 let width = room.max(self.result[2].next_multiple_of(S::F32_LANES) + across);
-                // Long rows take an odd number of vectors: see `is_crowded`.
+                // Long rows take an odd number of vectors, or those of several channels would compete for the same
+                // lines of the first cache.
                 if width >= LONG { (width.div_ceil(S::F32_LANES) | 1) * S::F32_LANES } else { width }
             }
         };
@@ -118,14 +104,5 @@ impl Order {
     }
 }
 
-/// Values of a row from which on it is long: worth no copy.
-pub(super) const LONG: usize = 256;
-
-/// Bytes after which addresses share a line in the first cache, and how many lines they share there:
-/// fewer than x86-64 processors have, for there is more to keep than one matrix.
-const WAY: usize = 4096;
-const WAYS: usize = 4;
-
-fn gcd(a: usize, b: usize) -> usize {
-    if b == 0 { a } else { gcd(b, a % b) }
-}
+/// Values of a row from which on it is long.
+const LONG: usize = 256;

@@ -1,0 +1,398 @@
+//! A rectifier, a depthwise convolution and a convolution over all channels, each of which may be absent, computed
+//! image by image: what stands between them stays in the cache and is computed again for the gradients.
+
+use kernels::plane::run;
+use pulp::{Arch, Simd, WithSimd};
+use rayon::prelude::*;
+
+use super::{
+    dense::{Correlate, Dense, MatchUp},
+    depthwise::{self, Depthwise},
+    group,
+    norm::Curve,
+    planes::{Layout, Planes, PlanesMut, Sheet},
+    product::{Lines, Panels, Source, Target, match_up, multiply},
+    reach::Reach,
+    relu::Rectifier,
+    sum_groups,
+};
+
+/// What is chained, in this order; at least one of the convolutions.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Chain {
+    /// Applied to the input.
+    pub(crate) rectifier: Rectifier,
+    /// Applied next.
+    pub(crate) depthwise: Option<Depthwise>,
+    /// Applied last; pointwise and without stride where a depthwise convolution goes before it.
+    pub(crate) dense: Option<Dense>,
+}
+
+/// Whether the kernels can chain these.
+pub(crate) fn supports(chain: &Chain) -> bool {
+    let dense = |dense: &Dense| {
+        let alone = chain.depthwise.is_none();
+        dense.window.is_regular() && (alone || dense.is_pointwise() && dense.window.stride == [1, 1])
+    };
+    let depthwise = |it: &Depthwise| kernels::depthwise::supports(&it.window);
+    (chain.dense.is_some() || chain.depthwise.is_some())
+        && chain.dense.as_ref().is_none_or(dense)
+        && chain.depthwise.as_ref().is_none_or(depthwise)
+}
+
+/// Weights of the depthwise convolution, `[channels, kernel]`, and of the other, `[to, from, kernel]`; empty where
+/// there is none.
+pub(crate) type Weights<'a> = [&'a [f32]; 2];
+
+/// The gradient of a chain's output.
+pub(crate) struct Gradient<'a> {
+    /// The gradient of the output, or of what batch norm made of it.
+    pub(crate) dy: &'a [f32],
+    /// The output and, for each channel, how its gradient follows from that of the norm.
+    pub(crate) norm: Option<(&'a [f32], &'a [Curve])>,
+}
+
+impl Chain {
+    /// Channels, and values of a plane, of the input.
+    pub(crate) fn input(&self) -> [usize; 2] {
+        match (&self.depthwise, &self.dense) {
+            (Some(it), _) => [it.channels, it.window.areas()[0]],
+            (None, Some(it)) => [it.from, it.window.areas()[0]],
+            (None, None) => [0, 0],
+        }
+    }
+
+    /// Channels, height and width of the output.
+    pub(crate) fn output(&self) -> [usize; 3] {
+        match (&self.dense, &self.depthwise) {
+            (Some(it), _) => [it.to, it.window.output[0], it.window.output[1]],
+            (None, Some(it)) => [it.channels, it.window.output[0], it.window.output[1]],
+            (None, None) => [0; 3],
+        }
+    }
+
+    /// Values of an image before and after.
+    fn sizes(&self) -> [usize; 2] {
+        [self.input().iter().product(), self.output().iter().product()]
+    }
+
+    /// Channels, and values of a plane, of what the last convolution reads.
+    fn middle(&self) -> [usize; 2] {
+        match (&self.depthwise, &self.dense) {
+            (Some(it), _) => [it.channels, it.window.areas()[1]],
+            (None, Some(it)) => [it.from, it.window.areas()[1]],
+            (None, None) => [0, 0],
+        }
+    }
+
+    /// Convolves `x`; `after` is done to the output of each group of images while it is in the cache.
+    ///
+    /// # Shapes
+    /// - x: `[n, channels, input]`
+    /// - y: `[n, channels, output]`
+    pub(crate) fn forward<T: Send>(
+        &self,
+        x: &[f32],
+        weights: Weights<'_>,
+        y: &mut [f32],
+        after: impl Fn(&mut [f32]) -> T + Sync,
+    ) -> Vec<T> {
+        let [from, to] = self.sizes();
+        let images = group(y.len() / to);
+        let panels = self.dense.map(|dense| dense.ahead(weights[1]));
+        let tasks = y.par_chunks_mut(images * to).zip(x.par_chunks(images * from));
+        let convolve = |(y, x): (&mut [f32], &[f32])| {
+            self.forward_group(x, weights[0], panels.as_ref(), y);
+            after(y)
+        };
+        tasks.map(convolve).collect()
+    }
+
+    fn forward_group(&self, x: &[f32], weights: &[f32], panels: Option<&Panels>, y: &mut [f32]) {
+        let rectifier = self.rectifier;
+        let ([from, to], [channels, area]) = (self.sizes(), self.input());
+        let [out, height, width] = self.output();
+        let images = y.len() / to;
+        let (Some(panels), Some(dense)) = (panels, &self.dense) else {
+            let Some(depthwise) = &self.depthwise else { return };
+            let x = Planes::new(x, Layout::batch(channels, area, images));
+            let y = PlanesMut::new(y, Layout::batch(out, height * width, images));
+            return run(&depthwise.window, depthwise::Forward { depthwise, rectifier, weights, x, y });
+        };
+        if !dense.is_pointwise() {
+            let reach = &Reach::forward(dense);
+            return Arch::new().dispatch(Correlate { reach, panels, rectifier, source: x, result: y });
+        }
+        let [middle, middle_area] = self.middle();
+        let mut sheet = Sheet::new(middle, middle_area, 1);
+        for (x, y) in x.chunks_exact(from).zip(y.chunks_exact_mut(to)) {
+            let x = Planes::new(x, Layout::batch(channels, area, 1));
+            match &self.depthwise {
+                Some(depthwise) => {
+                    let y = sheet.planes_mut();
+                    run(&depthwise.window, depthwise::Forward { depthwise, rectifier, weights, x, y });
+                }
+                None => gather(dense, rectifier, x, sheet.planes_mut()),
+            }
+            let pitch = height * width;
+            Arch::new().dispatch(Multiply { panels, sheet: &sheet, image: 0, target: y, pitch, area: pitch });
+        }
+    }
+
+    /// The gradients of input and weights; that of the input is not computed where it is not wanted.
+    ///
+    /// # Shapes
+    /// - x, dx: `[n, channels, input]`
+    /// - gradient: `[n, channels, output]`
+    /// - returns the gradients of both weights
+    pub(crate) fn backward(
+        &self,
+        x: &[f32],
+        weights: Weights<'_>,
+        gradient: &Gradient<'_>,
+        dx: Option<&mut [f32]>,
+    ) -> [Vec<f32>; 2] {
+        let [from, to] = self.sizes();
+        let images = group(gradient.dy.len() / to);
+        let panels = self.dense.map(|dense| dense.back(weights[1]));
+        let n_groups = gradient.dy.len().div_ceil(images * to);
+        let dx: Vec<Option<&mut [f32]>> = match dx {
+            Some(dx) => dx.chunks_mut(images * from).map(Some).collect(),
+            None => (0..n_groups).map(|_| None).collect(),
+        };
+        let part = |(idx, dx): (usize, Option<&mut [f32]>)| {
+            let cut = |all: &[f32], image: usize| {
+                let start = idx * images * image;
+                start..all.len().min(start + images * image)
+            };
+            let gradient = Gradient {
+                dy: &gradient.dy[cut(gradient.dy, to)],
+                norm: gradient.norm.map(|(y, curves)| (&y[cut(y, to)], curves)),
+            };
+            let mut parts = weights.map(|it| vec![0.0; it.len()]);
+            self.backward_group(&x[cut(x, from)], weights[0], panels.as_ref(), &gradient, dx, &mut parts);
+            parts
+        };
+        let parts: Vec<[Vec<f32>; 2]> = dx.into_par_iter().enumerate().map(part).collect();
+        [0, 1].map(|which| sum_groups(parts.iter().map(|part| part[which].as_slice()), weights[which].len()))
+    }
+
+    fn backward_group(
+        &self,
+        x: &[f32],
+        weights: &[f32],
+        panels: Option<&Panels>,
+        gradient: &Gradient<'_>,
+        mut dx: Option<&mut [f32]>,
+        [depthwise_part, dense_part]: &mut [Vec<f32>; 2],
+    ) {
+        let rectifier = self.rectifier;
+        let ([from, to], [channels, area]) = (self.sizes(), self.input());
+        let [out, height, width] = self.output();
+        if let (Some(panels), Some(dense)) = (panels, self.dense.as_ref().filter(|it| !it.is_pointwise())) {
+            let made = gradient.of_chain(height * width);
+            let dy = made.as_deref().unwrap_or(gradient.dy);
+            Arch::new().dispatch(MatchUp { dense, rectifier, x, dy, part: dense_part });
+            if let Some(dx) = dx {
+                let reach = &Reach::backward(dense);
+                let rectify = Rectifier::NONE;
+                Arch::new().dispatch(Correlate { reach, panels, rectifier: rectify, source: dy, result: dx });
+                mask(rectifier, x, dx);
+            }
+            return;
+        }
+        let [middle, middle_area] = self.middle();
+        let most = (LONG / height.max(1) / width.max(1)).clamp(1, gradient.dy.len() / to);
+        let mut dz = Sheet::new(out, height * width, most);
+        let mut dmiddle = panels.map(|_| Sheet::new(middle, middle_area, most));
+        let mut again = panels.map(|_| Sheet::new(middle, middle_area, most));
+        for start in (0..gradient.dy.len() / to).step_by(most) {
+            let n = most.min(gradient.dy.len() / to - start);
+            let cut = |size: usize| start * size..(start + n) * size;
+            let x = Planes::new(&x[cut(from)], Layout::batch(channels, area, n));
+            let dx = dx.as_deref_mut().map(|dx| PlanesMut::new(&mut dx[cut(from)], Layout::batch(channels, area, n)));
+            let dz = dz.first(n);
+            gradient.part(cut(to), out, n).write(dz.planes_mut());
+            if let (Some(panels), Some(dmiddle)) = (panels, &mut dmiddle) {
+                let dmiddle = dmiddle.first(n);
+                for image in 0..n {
+                    let Layout { channel: pitch, area, image: next, .. } = dmiddle.layout();
+                    let target = &mut dmiddle.values_mut()[image * next..];
+                    Arch::new().dispatch(Multiply { panels, sheet: dz, image, target, pitch, area });
+                }
+            }
+            let dmiddle = dmiddle.as_ref().unwrap_or(dz).planes();
+            let mut again = again.as_mut().map(|it| it.first(n));
+            match (&self.depthwise, &self.dense, &mut again) {
+                (Some(depthwise), _, again) => {
+                    let (y, dw) = (again.as_mut().map(|it| it.planes_mut()), &mut **depthwise_part);
+                    let backward = depthwise::Backward { depthwise, rectifier, weights, x, dy: dmiddle, y, dx, dw };
+                    run(&depthwise.window, backward);
+                }
+                (None, Some(dense), Some(again)) => {
+                    gather(dense, rectifier, x, again.planes_mut());
+                    if let Some(dx) = dx {
+                        scatter(dense, rectifier, x, dmiddle, dx);
+                    }
+                }
+                (None, ..) => {}
+            }
+            if let Some(again) = again {
+                Arch::new().dispatch(MatchSheets { x: again, dy: dz, part: dense_part });
+            }
+        }
+    }
+}
+
+/// Pixels that a row should have whose products are added up.
+const LONG: usize = 1024;
+
+impl<'a> Gradient<'a> {
+    /// That of some images of `channels` channels.
+    fn part(&self, range: std::ops::Range<usize>, channels: usize, images: usize) -> Part<'a> {
+        let dy = &self.dy[range.clone()];
+        let layout = Layout::batch(channels, dy.len() / images / channels, images);
+        let norm = self.norm.map(|(y, curves)| (Planes::new(&y[range], layout), curves));
+        Part { channels, images, dy: Planes::new(dy, layout), norm }
+    }
+
+    /// The gradient of the chain's output in the layout of the batch, where it is not `dy` itself.
+    fn of_chain(&self, area: usize) -> Option<Vec<f32>> {
+        let (y, curves) = self.norm?;
+        let mut dz = vec![0.0; y.len()];
+        Arch::new().dispatch(|| {
+            let planes = dz.chunks_exact_mut(area).zip(y.chunks_exact(area)).zip(self.dy.chunks_exact(area));
+            for (((dz, y), dy), curve) in planes.zip(curves.iter().cycle()) {
+                curve.write(y, dy, dz);
+            }
+        });
+        Some(dz)
+    }
+}
+
+/// The gradient of a few images.
+struct Part<'a> {
+    channels: usize,
+    images: usize,
+    dy: Planes<'a>,
+    norm: Option<(Planes<'a>, &'a [Curve])>,
+}
+
+impl Part<'_> {
+    fn write(&self, mut dz: PlanesMut<'_>) {
+        Arch::new().dispatch(|| {
+            for channel in 0..self.channels {
+                for image in 0..self.images {
+                    let (dy, dz) = (self.dy.plane(channel, image), dz.plane(channel, image));
+                    match &self.norm {
+                        Some((y, curves)) => curves[channel].write(y.plane(channel, image), dy, dz),
+                        None => dz.copy_from_slice(dy),
+                    }
+                }
+            }
+        });
+    }
+}
+
+/// `dx` where the rectifier let `x` through, 0 elsewhere.
+fn mask(rectifier: Rectifier, x: &[f32], dx: &mut [f32]) {
+    if rectifier != Rectifier::NONE {
+        Arch::new().dispatch(|| {
+            for (dx, x) in dx.iter_mut().zip(x) {
+                *dx = rectifier.back(*x, *dx);
+            }
+        });
+    }
+}
+
+/// Copies those pixels that a pointwise convolution reads, rectified.
+fn gather(dense: &Dense, rectifier: Rectifier, x: Planes<'_>, mut y: PlanesMut<'_>) {
+    let window = &dense.window;
+    Arch::new().dispatch(|| {
+        for channel in 0..dense.from {
+            for image in 0..x.images() {
+                let (x, y) = (x.plane(channel, image), y.plane(channel, image));
+                if window.input == window.output {
+                    for (y, x) in y.iter_mut().zip(x) {
+                        *y = rectifier.of(*x);
+                    }
+                    continue;
+                }
+                let rows = x.chunks_exact(window.input[1]).step_by(window.stride[0]);
+                for (y, x) in y.chunks_exact_mut(window.output[1]).zip(rows) {
+                    for (y, x) in y.iter_mut().zip(x.iter().step_by(window.stride[1])) {
+                        *y = rectifier.of(*x);
+                    }
+                }
+            }
+        }
+    });
+}
+
+/// The gradient of [`gather`]'s input.
+fn scatter(dense: &Dense, rectifier: Rectifier, x: Planes<'_>, dy: Planes<'_>, mut dx: PlanesMut<'_>) {
+    let window = &dense.window;
+    Arch::new().dispatch(|| {
+        for channel in 0..dense.from {
+            for image in 0..x.images() {
+                let (x, dx, dy) = (x.plane(channel, image), dx.plane(channel, image), dy.plane(channel, image));
+                if window.input == window.output {
+                    for ((dx, dy), x) in dx.iter_mut().zip(dy).zip(x) {
+                        *dx = rectifier.back(*x, *dy);
+                    }
+                    continue;
+                }
+                dx.fill(0.0);
+                let [columns_in, columns_out] = [window.input[1], window.output[1]];
+                let rows = dx.chunks_exact_mut(columns_in).zip(x.chunks_exact(columns_in)).step_by(window.stride[0]);
+                for ((dx, x), dy) in rows.zip(dy.chunks_exact(columns_out)) {
+                    for ((dx, x), dy) in dx.iter_mut().zip(x).step_by(window.stride[1]).zip(dy) {
+                        *dx = rectifier.back(*x, *dy);
+                    }
+                }
+            }
+        }
+    });
+}
+
+/// `target = panels * sheet`, one image.
+struct Multiply<'a> {
+    panels: &'a Panels,
+    sheet: &'a Sheet,
+    image: usize,
+    target: &'a mut [f32],
+    /// From a plane of the target to the next.
+    pitch: usize,
+    area: usize,
+}
+
+impl WithSimd for Multiply<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { panels, sheet, image, target, pitch, area } = self;
+        let values = &sheet.values()[image * sheet.layout().image..];
+        let source = Source { values, offsets: sheet.offsets(), step: 0 };
+        multiply(simd, panels, &source, &mut Target { values: target, pitch, height: 1, width: area });
+    }
+}
+
+/// Adds the gradient of pointwise weights by the images of two sheets.
+struct MatchSheets<'a> {
+    x: &'a Sheet,
+    dy: &'a Sheet,
+    part: &'a mut [f32],
+}
+
+impl WithSimd for MatchSheets<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { x, dy, part } = self;
+        let length = dy.layout().images * dy.layout().image;
+        let [x, dy] = [x, dy].map(|it| Lines { values: it.values(), offsets: it.offsets(), next: 0 });
+        match_up(simd, &x, &dy, [1, length], part);
+    }
+}

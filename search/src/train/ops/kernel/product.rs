@@ -1,0 +1,202 @@
+//! Products of matrices that stand as planes: rows are channels, columns are pixels.
+
+use kernels::simd::{load, store_cut};
+use pulp::Simd;
+
+/// Rows of a panel of weights, at most.
+const PANEL: usize = 8;
+
+/// Weights in the order in which they are used: panels of [`PANEL`] rows (a last one may have half as
+/// many), tap by tap, filled up with zeros.
+pub(super) struct Panels {
+    values: Vec<f32>,
+    rows: usize,
+    taps: usize,
+}
+
+impl Panels {
+    pub(super) fn new(rows: usize, taps: usize, weight: impl Fn(usize, usize) -> f32) -> Self {
+        let mut values = Vec::with_capacity(rows.next_multiple_of(PANEL / 2) * taps);
+        let mut row = 0;
+        while row < rows {
+            let n = if rows - row > PANEL / 2 { PANEL } else { PANEL / 2 };
+            for tap in 0..taps {
+                values.extend((row..row + n).map(|row| if row < rows { weight(row, tap) } else { 0.0 }));
+            }
+            row += n;
+        }
+        Self { values, rows, taps }
+    }
+}
+
+/// The matrix that weights are multiplied with: row `t` begins at `offsets[t]` and goes on `step` values later for
+/// each further row of pixels. Whole vectors can be read at the end of each.
+pub(super) struct Source<'a> {
+    pub(super) values: &'a [f32],
+    pub(super) offsets: &'a [usize],
+    pub(super) step: usize,
+}
+
+/// Planes of `height` times `width` pixels, `pitch` values apart.
+pub(super) struct Target<'a> {
+    pub(super) values: &'a mut [f32],
+    pub(super) pitch: usize,
+    pub(super) height: usize,
+    pub(super) width: usize,
+}
+
+/// `target = panels * source`.
+#[inline(always)]
+pub(super) fn multiply<S: Simd>(simd: S, panels: &Panels, source: &Source<'_>, target: &mut Target<'_>) {
+    // Sums of a whole panel for two vectors of columns stay in registers where there are 32.
+    let wide = S::REGISTER_COUNT >= 32;
+    for row in 0..target.height {
+        let mut column = 0;
+        while column < target.width {
+            let two = wide && target.width - column > S::F32_LANES;
+            let at = row * source.step + column;
+            let out = row * target.width + column;
+            let mut panel = panels.values.as_slice();
+            let mut first = 0;
+            while !panel.is_empty() {
+                let rows = if panel.len() >= PANEL * panels.taps { PANEL } else { PANEL / 2 };
+                let (now, later) = panel.split_at(rows * panels.taps);
+                let n = rows.min(panels.rows - first);
+                match (rows, two) {
+                    (PANEL, true) => tile::<S, PANEL, 2>(simd, now, source, at, target, [first, n], out),
+                    (PANEL, false) => tile::<S, PANEL, 1>(simd, now, source, at, target, [first, n], out),
+                    (_, true) => tile::<S, { PANEL / 2 }, 2>(simd, now, source, at, target, [first, n], out),
+                    (_, false) => tile::<S, { PANEL / 2 }, 1>(simd, now, source, at, target, [first, n], out),
+                }
+                (panel, first) = (later, first + rows);
+            }
+            column += if two { 2 } else { 1 } * S::F32_LANES;
+        }
+    }
+}
+
+/// One panel of `R` rows times `V` vectors of columns; `n` planes from `first` on are written.
+///
+/// The last vector of a row may run over into the next row, which is written later.
+#[inline(always)]
+fn tile<S: Simd, const R: usize, const V: usize>(
+    simd: S,
+    panel: &[f32],
+    source: &Source<'_>,
+    at: usize,
+    target: &mut Target<'_>,
+    [first, n]: [usize; 2],
+    out: usize,
+) {
+    let mut sums = [[simd.splat_f32s(0.0); V]; R];
+    let (weights, _) = panel.as_chunks::<R>();
+    for (weights, offset) in weights.iter().zip(source.offsets) {
+        let part = &source.values[offset + at..][..V * S::F32_LANES];
+        let mut x = [simd.splat_f32s(0.0); V];
+        for v in 0..V {
+            x[v] = load::<S>(part, v * S::F32_LANES);
+        }
+        for r in 0..R {
+            let weight = simd.splat_f32s(weights[r]);
+            for v in 0..V {
+                sums[r][v] = simd.mul_add_e_f32s(weight, x[v], sums[r][v]);
+            }
+        }
+    }
+    let area = target.height * target.width;
+    for (r, sums) in sums.into_iter().enumerate().take(n) {
+        let plane = &mut target.values[(first + r) * target.pitch..][..area];
+        for (v, sum) in sums.into_iter().enumerate() {
+            if out + v * S::F32_LANES < area {
+                store_cut(simd, plane, out + v * S::F32_LANES, sum);
+            }
+        }
+    }
+}
+
+/// Rows of a matrix over all pixels of some images, as they stand in memory.
+pub(super) struct Lines<'a> {
+    pub(super) values: &'a [f32],
+    /// Where each begins.
+    pub(super) offsets: &'a [usize],
+    /// From one piece of a row to the next.
+    pub(super) next: usize,
+}
+
+/// `part[r][t] += sum over pieces, q of dy[r][piece][q] * x[t][piece][q]`.
+#[inline(always)]
+pub(super) fn match_up<S: Simd>(simd: S, x: &Lines<'_>, dy: &Lines<'_>, pieces: [usize; 2], part: &mut [f32]) {
+    if S::REGISTER_COUNT >= 32 {
+        blocks::<S, 4, 4>(simd, x, dy, pieces, part);
+    } else {
+        blocks::<S, 4, 2>(simd, x, dy, pieces, part);
+    }
+}
+
+/// Blocks of `R` rows by `T` taps, whose sums stay in registers.
+#[inline(always)]
+fn blocks<S: Simd, const R: usize, const T: usize>(
+    simd: S,
+    x: &Lines<'_>,
+    dy: &Lines<'_>,
+    [pieces, length]: [usize; 2],
+    part: &mut [f32],
+) {
+    let (rows, taps) = (dy.offsets.len(), x.offsets.len());
+    let whole = length.next_multiple_of(S::F32_LANES);
+    // Behind the last value of a piece stand others, which do not count.
+    let last = whole - S::F32_LANES;
+    let counts = simd.partial_load_f32s(&vec![1.0; length - last]);
+    for row in (0..rows).step_by(R) {
+        for tap in (0..taps).step_by(T) {
+            let mut sums = [[simd.splat_f32s(0.0); T]; R];
+            for piece in 0..pieces {
+                // At the edge a block computes its last row or tap again.
+                let mut dy_rows: [&[f32]; R] = [&[]; R];
+                for r in 0..R {
+                    let at = dy.offsets[(row + r).min(rows - 1)];
+                    dy_rows[r] = &dy.values[at + piece * dy.next..][..whole];
+                }
+                let mut x_rows: [&[f32]; T] = [&[]; T];
+                for t in 0..T {
+                    let at = x.offsets[(tap + t).min(taps - 1)];
+                    x_rows[t] = &x.values[at + piece * x.next..][..whole];
+                }
+                let mut lanes = [simd.splat_f32s(0.0); R];
+                for column in (0..last).step_by(S::F32_LANES) {
+                    for r in 0..R {
+                        lanes[r] = load::<S>(dy_rows[r], column);
+                    }
+                    add_products(simd, &lanes, &x_rows, column, &mut sums);
+                }
+                for r in 0..R {
+                    lanes[r] = simd.mul_f32s(load::<S>(dy_rows[r], last), counts);
+                }
+                add_products(simd, &lanes, &x_rows, last, &mut sums);
+            }
+            for (r, sums) in sums.into_iter().enumerate().take(rows - row) {
+                for (t, sum) in sums.into_iter().enumerate().take(taps - tap) {
+                    part[(row + r) * taps + tap + t] += simd.reduce_sum_f32s(sum);
+                }
+            }
+        }
+    }
+}
+
+/// `sums[r][t] += dy[r] * x[t]`, lane by lane.
+// Loops, for a closure that an array maps over is compiled for any processor instead of this one.
+#[inline(always)]
+fn add_products<S: Simd, const R: usize, const T: usize>(
+    simd: S,
+    dy: &[S::f32s; R],
+    x_rows: &[&[f32]; T],
+    column: usize,
+    sums: &mut [[S::f32s; T]; R],
+) {
+    for t in 0..T {
+        let x = load::<S>(x_rows[t], column);
+        for r in 0..R {
+            sums[r][t] = simd.mul_add_e_f32s(dy[r], x, sums[r][t]);
+        }
+    }
+}

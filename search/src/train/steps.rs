@@ -1,0 +1,125 @@
+//! A graph as training computes it: chains of nodes where one kernel does them all, single nodes elsewhere.
+
+use graph::{Activation, Conv2d, Graph, NodeId, Op};
+use kernels::Window;
+
+use super::ops::{Chain, Dense, Depthwise, Rectifier, supports};
+
+/// What is computed at once.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Step {
+    /// One node.
+    Single(NodeId),
+    /// A batch norm and what comes before it.
+    Chain(Chained),
+}
+
+/// Nodes that one kernel computes, from a rectifier to the batch norm.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Chained {
+    /// What it reads.
+    pub(super) input: NodeId,
+    /// The depthwise convolution, if there is one.
+    pub(super) depthwise: Option<NodeId>,
+    /// The convolution over all channels, if there is one.
+    pub(super) dense: Option<NodeId>,
+    /// The batch norm, whose value it is.
+    pub(super) norm: NodeId,
+    /// The kernel.
+    pub(super) kernel: Chain,
+}
+
+/// Every node once.
+pub(super) fn singles(graph: &Graph) -> Vec<Step> {
+    graph.ids().map(Step::Single).collect()
+}
+
+/// The steps of a graph, each after those whose values it reads. What a chain holds and nobody else reads has no step
+/// of its own.
+pub(super) fn chained(graph: &Graph) -> Vec<Step> {
+    let users = graph.n_users();
+    let chains: Vec<Option<Chained>> = graph.ids().map(|id| chain(graph, &users, id)).collect();
+    // From the end: a node is needed where a step that is needed reads it.
+    let mut needed = vec![false; users.len()];
+    if let Some(output) = graph.output() {
+        needed[output.index()] = true;
+    }
+    let mut steps = Vec::with_capacity(users.len());
+    for (id, chain) in graph.ids().zip(chains).rev() {
+        let reads = chain.as_ref().map_or(graph.inputs(id), |it| std::slice::from_ref(&it.input));
+        if needed[id.index()] {
+            for input in reads {
+                needed[input.index()] = true;
+            }
+            steps.push(chain.map_or(Step::Single(id), Step::Chain));
+        }
+    }
+    steps.reverse();
+    steps
+}
+
+impl Step {
+    /// The node whose value it is.
+    pub(super) fn id(&self) -> NodeId {
+        match self {
+            Self::Single(id) => *id,
+            Self::Chain(chain) => chain.norm,
+        }
+    }
+
+    /// The nodes whose values it reads.
+    pub(super) fn reads<'a>(&'a self, graph: &'a Graph) -> &'a [NodeId] {
+        match self {
+            Self::Single(id) => graph.inputs(*id),
+            Self::Chain(chain) => std::slice::from_ref(&chain.input),
+        }
+    }
+}
+
+/// The longest chain that ends in batch norm `norm`.
+fn chain(graph: &Graph, users: &[u32], norm: NodeId) -> Option<Chained> {
+    if *graph.op(norm) != Op::BatchNorm {
+        return None;
+    }
+    let before = |id: NodeId| graph.inputs(id)[0];
+    // Nobody else may need the value of a convolution that is not computed by itself.
+    let conv = |id: NodeId| match graph.op(id) {
+        Op::Conv2d(conv) if users[id.index()] == 1 && !conv.bias => Some((id, conv, window(graph, id, conv)?)),
+        _ => None,
+    };
+    let (last, conv_last, window_last) = conv(before(norm))?;
+    let from = graph.shape(before(last)).channels();
+    let mut kernel = Chain { rectifier: Rectifier::NONE, depthwise: None, dense: None };
+    let (mut dense, mut depthwise) = (None, None);
+    let mut input = before(last);
+    if conv_last.groups == 1 {
+        dense = Some(last);
+        kernel.dense = Some(Dense { window: window_last, from, to: conv_last.channels });
+        if let Some((id, _, window)) = conv(input).filter(|(id, conv, _)| is_depthwise(graph, *id, conv)) {
+            let longer = Chain { depthwise: Some(Depthwise { window, channels: from }), ..kernel };
+            if supports(&longer) {
+                (kernel, depthwise, input) = (longer, Some(id), before(id));
+            }
+        }
+    } else if is_depthwise(graph, last, conv_last) {
+        depthwise = Some(last);
+        kernel.depthwise = Some(Depthwise { window: window_last, channels: from });
+    }
+    match graph.op(input) {
+        Op::Activation(Activation::Relu) => (kernel.rectifier, input) = (Rectifier::RELU, before(input)),
+        Op::Activation(Activation::Relu6) => (kernel.rectifier, input) = (Rectifier::RELU6, before(input)),
+        _ => {}
+    }
+    supports(&kernel).then_some(Chained { input, depthwise, dense, norm, kernel })
+}
+
+fn window(graph: &Graph, id: NodeId, conv: &Conv2d) -> Option<Window> {
+    let Conv2d { kernel, stride, dilation, pads, .. } = *conv;
+    let input = graph.shape(graph.inputs(id)[0]).spatial();
+    Window::sliding(input, kernel, stride, [(pads.top, pads.bottom), (pads.left, pads.right)], dilation)
+}
+
+fn is_depthwise(graph: &Graph, id: NodeId, conv: &Conv2d) -> bool {
+    let from = graph.shape(graph.inputs(id)[0]).channels();
+    conv.groups == from && conv.channels == from && from > 1
+}
