@@ -14,7 +14,7 @@ use super::{
     product::{Lines, Panels, Source, Target, match_up, multiply},
     reach::Reach,
     relu::Rectifier,
-    sum_groups,
+    sum_groups, vectorised,
 };
 
 /// What is chained, in this order; at least one of the convolutions.
@@ -260,12 +260,15 @@ impl<'a> Gradient<'a> {
     fn of_chain(&self, area: usize) -> Option<Vec<f32>> {
         let (y, curves) = self.norm?;
         let mut dz = vec![0.0; y.len()];
-        Arch::new().dispatch(|| {
-            let planes = dz.chunks_exact_mut(area).zip(y.chunks_exact(area)).zip(self.dy.chunks_exact(area));
-            for (((dz, y), dy), curve) in planes.zip(curves.iter().cycle()) {
-                curve.write(y, dy, dz);
-            }
-        });
+        vectorised(
+            #[inline(always)]
+            || {
+                let planes = dz.chunks_exact_mut(area).zip(y.chunks_exact(area)).zip(self.dy.chunks_exact(area));
+                for (((dz, y), dy), curve) in planes.zip(curves.iter().cycle()) {
+                    curve.write(y, dy, dz);
+                }
+            },
+        );
         Some(dz)
     }
 }
@@ -280,79 +283,92 @@ struct Part<'a> {
 
 impl Part<'_> {
     fn write(&self, mut dz: PlanesMut<'_>) {
-        Arch::new().dispatch(|| {
-            for channel in 0..self.channels {
-                for image in 0..self.images {
-                    let (dy, dz) = (self.dy.plane(channel, image), dz.plane(channel, image));
-                    match &self.norm {
-                        Some((y, curves)) => curves[channel].write(y.plane(channel, image), dy, dz),
-                        None => dz.copy_from_slice(dy),
+        vectorised(
+            #[inline(always)]
+            || {
+                for channel in 0..self.channels {
+                    for image in 0..self.images {
+                        let (dy, dz) = (self.dy.plane(channel, image), dz.plane(channel, image));
+                        match &self.norm {
+                            Some((y, curves)) => curves[channel].write(y.plane(channel, image), dy, dz),
+                            None => dz.copy_from_slice(dy),
+                        }
                     }
                 }
-            }
-        });
+            },
+        );
     }
 }
 
 /// `dx` where the rectifier let `x` through, 0 elsewhere.
 fn mask(rectifier: Rectifier, x: &[f32], dx: &mut [f32]) {
     if rectifier != Rectifier::NONE {
-        Arch::new().dispatch(|| {
-            for (dx, x) in dx.iter_mut().zip(x) {
-                *dx = rectifier.back(*x, *dx);
-            }
-        });
+        vectorised(
+            #[inline(always)]
+            || {
+                for (dx, x) in dx.iter_mut().zip(x) {
+                    *dx = rectifier.back(*x, *dx);
+                }
+            },
+        );
     }
 }
 
 /// Copies those pixels that a pointwise convolution reads, rectified.
 fn gather(dense: &Dense, rectifier: Rectifier, x: Planes<'_>, mut y: PlanesMut<'_>) {
     let window = &dense.window;
-    Arch::new().dispatch(|| {
-        for channel in 0..dense.from {
-            for image in 0..x.images() {
-                let (x, y) = (x.plane(channel, image), y.plane(channel, image));
-                if window.input == window.output {
-                    for (y, x) in y.iter_mut().zip(x) {
-                        *y = rectifier.of(*x);
+    vectorised(
+        #[inline(always)]
+        || {
+            for channel in 0..dense.from {
+                for image in 0..x.images() {
+                    let (x, y) = (x.plane(channel, image), y.plane(channel, image));
+                    if window.input == window.output {
+                        for (y, x) in y.iter_mut().zip(x) {
+                            *y = rectifier.of(*x);
+                        }
+                        continue;
                     }
-                    continue;
-                }
-                let rows = x.chunks_exact(window.input[1]).step_by(window.stride[0]);
-                for (y, x) in y.chunks_exact_mut(window.output[1]).zip(rows) {
-                    for (y, x) in y.iter_mut().zip(x.iter().step_by(window.stride[1])) {
-                        *y = rectifier.of(*x);
+                    let rows = x.chunks_exact(window.input[1]).step_by(window.stride[0]);
+                    for (y, x) in y.chunks_exact_mut(window.output[1]).zip(rows) {
+                        for (y, x) in y.iter_mut().zip(x.iter().step_by(window.stride[1])) {
+                            *y = rectifier.of(*x);
+                        }
                     }
                 }
             }
-        }
-    });
+        },
+    );
 }
 
 /// The gradient of [`gather`]'s input.
 fn scatter(dense: &Dense, rectifier: Rectifier, x: Planes<'_>, dy: Planes<'_>, mut dx: PlanesMut<'_>) {
     let window = &dense.window;
-    Arch::new().dispatch(|| {
-        for channel in 0..dense.from {
-            for image in 0..x.images() {
-                let (x, dx, dy) = (x.plane(channel, image), dx.plane(channel, image), dy.plane(channel, image));
-                if window.input == window.output {
-                    for ((dx, dy), x) in dx.iter_mut().zip(dy).zip(x) {
-                        *dx = rectifier.back(*x, *dy);
+    vectorised(
+        #[inline(always)]
+        || {
+            for channel in 0..dense.from {
+                for image in 0..x.images() {
+                    let (x, dx, dy) = (x.plane(channel, image), dx.plane(channel, image), dy.plane(channel, image));
+                    if window.input == window.output {
+                        for ((dx, dy), x) in dx.iter_mut().zip(dy).zip(x) {
+                            *dx = rectifier.back(*x, *dy);
+                        }
+                        continue;
                     }
-                    continue;
-                }
-                dx.fill(0.0);
-                let [columns_in, columns_out] = [window.input[1], window.output[1]];
-                let rows = dx.chunks_exact_mut(columns_in).zip(x.chunks_exact(columns_in)).step_by(window.stride[0]);
-                for ((dx, x), dy) in rows.zip(dy.chunks_exact(columns_out)) {
-                    for ((dx, x), dy) in dx.iter_mut().zip(x).step_by(window.stride[1]).zip(dy) {
-                        *dx = rectifier.back(*x, *dy);
+                    dx.fill(0.0);
+                    let [columns_in, columns_out] = [window.input[1], window.output[1]];
+                    let rows =
+                        dx.chunks_exact_mut(columns_in).zip(x.chunks_exact(columns_in)).step_by(window.stride[0]);
+                    for ((dx, x), dy) in rows.zip(dy.chunks_exact(columns_out)) {
+                        for ((dx, x), dy) in dx.iter_mut().zip(x).step_by(window.stride[1]).zip(dy) {
+                            *dx = rectifier.back(*x, *dy);
+                        }
                     }
                 }
             }
-        }
-    });
+        },
+    );
 }
 
 /// `target = panels * sheet`, one image.

@@ -4,7 +4,7 @@
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::group;
+use super::{group, vectorised};
 
 /// Mean and biased variance of each channel, `[channels]` each.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -60,25 +60,31 @@ pub(crate) fn forward(area: usize, x: &[f32], affine: Affine<'_>, statistics: &S
     let lines = lines(affine, statistics);
     let images = group(x.len() / (lines.len() * area)) * lines.len() * area;
     y.par_chunks_mut(images).zip(x.par_chunks(images)).for_each(|(y, x)| {
-        Arch::new().dispatch(|| {
-            for ((y, x), line) in y.chunks_exact_mut(area).zip(x.chunks_exact(area)).zip(lines.iter().cycle()) {
-                for (y, x) in y.iter_mut().zip(x) {
-                    *y = line.at(*x);
+        vectorised(
+            #[inline(always)]
+            || {
+                for ((y, x), line) in y.chunks_exact_mut(area).zip(x.chunks_exact(area)).zip(lines.iter().cycle()) {
+                    for (y, x) in y.iter_mut().zip(x) {
+                        *y = line.at(*x);
+                    }
                 }
-            }
-        });
+            },
+        );
     });
 }
 
 /// As [`forward`] where the values stand, on this thread.
 pub(crate) fn apply(area: usize, lines: &[Line], x: &mut [f32]) {
-    Arch::new().dispatch(|| {
-        for (x, line) in x.chunks_exact_mut(area).zip(lines.iter().cycle()) {
-            for x in x {
-                *x = line.at(*x);
+    vectorised(
+        #[inline(always)]
+        || {
+            for (x, line) in x.chunks_exact_mut(area).zip(lines.iter().cycle()) {
+                for x in x {
+                    *x = line.at(*x);
+                }
             }
-        }
-    });
+        },
+    );
 }
 
 /// How each channel is normalised.
@@ -142,19 +148,22 @@ pub(crate) fn gradients(
 pub(crate) fn backward(area: usize, x: &[f32], curves: &[Curve], dy: Option<&[f32]>, dx: &mut [f32]) {
     let images = group(x.len() / (curves.len() * area)) * curves.len() * area;
     let apply = |x: &[f32], dy: Option<&[f32]>, dx: &mut [f32]| {
-        Arch::new().dispatch(|| {
-            for (at, curve) in (0..x.len() / area).zip(curves.iter().cycle()) {
-                let (x, dx) = (&x[at * area..][..area], &mut dx[at * area..][..area]);
-                match dy {
-                    Some(dy) => curve.write(x, &dy[at * area..][..area], dx),
-                    None => {
-                        for (dx, x) in dx.iter_mut().zip(x) {
-                            *dx = curve.at(*x, *dx);
+        vectorised(
+            #[inline(always)]
+            || {
+                for (at, curve) in (0..x.len() / area).zip(curves.iter().cycle()) {
+                    let (x, dx) = (&x[at * area..][..area], &mut dx[at * area..][..area]);
+                    match dy {
+                        Some(dy) => curve.write(x, &dy[at * area..][..area], dx),
+                        None => {
+                            for (dx, x) in dx.iter_mut().zip(x) {
+                                *dx = curve.at(*x, *dx);
+                            }
                         }
                     }
                 }
-            }
-        });
+            },
+        );
     };
     let tasks = dx.par_chunks_mut(images).zip(x.par_chunks(images));
     match dy {

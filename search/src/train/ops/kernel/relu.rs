@@ -1,8 +1,10 @@
 //! Rectifiers, forward and backward.
 
 use kernels::Padded;
-use pulp::{Arch, Simd};
+use pulp::Simd;
 use rayon::prelude::*;
+
+use super::vectorised;
 
 /// Values a task: few enough to stay in a core's cache, many enough to be worth a task.
 const TASK: usize = 1 << 15;
@@ -46,18 +48,24 @@ impl Rectifier {
 pub(crate) fn forward(rectifier: Rectifier, x: Option<&[f32]>, y: &mut [f32]) {
     match x {
         Some(x) => y.par_chunks_mut(TASK).zip(x.par_chunks(TASK)).for_each(|(y, x)| {
-            Arch::new().dispatch(|| {
-                for (y, x) in y.iter_mut().zip(x) {
-                    *y = rectifier.of(*x);
-                }
-            });
+            vectorised(
+                #[inline(always)]
+                || {
+                    for (y, x) in y.iter_mut().zip(x) {
+                        *y = rectifier.of(*x);
+                    }
+                },
+            );
         }),
         None => y.par_chunks_mut(TASK).for_each(|y| {
-            Arch::new().dispatch(|| {
-                for y in y {
-                    *y = rectifier.of(*y);
-                }
-            });
+            vectorised(
+                #[inline(always)]
+                || {
+                    for y in y.iter_mut() {
+                        *y = rectifier.of(*y);
+                    }
+                },
+            );
         }),
     }
 }
@@ -67,18 +75,24 @@ pub(crate) fn backward(rectifier: Rectifier, y: &[f32], dy: Option<&[f32]>, dx: 
     let tasks = dx.par_chunks_mut(TASK).zip(y.par_chunks(TASK));
     match dy {
         Some(dy) => tasks.zip(dy.par_chunks(TASK)).for_each(|((dx, y), dy)| {
-            Arch::new().dispatch(|| {
-                for ((dx, dy), y) in dx.iter_mut().zip(dy).zip(y) {
-                    *dx = rectifier.back(*y, *dy);
-                }
-            });
+            vectorised(
+                #[inline(always)]
+                || {
+                    for ((dx, dy), y) in dx.iter_mut().zip(dy).zip(y) {
+                        *dx = rectifier.back(*y, *dy);
+                    }
+                },
+            );
         }),
         None => tasks.for_each(|(dx, y)| {
-            Arch::new().dispatch(|| {
-                for (dx, y) in dx.iter_mut().zip(y) {
-                    *dx = rectifier.back(*y, *dx);
-                }
-            });
+            vectorised(
+                #[inline(always)]
+                || {
+                    for (dx, y) in dx.iter_mut().zip(y) {
+                        *dx = rectifier.back(*y, *dx);
+                    }
+                },
+            );
         }),
     }
 }
