@@ -25,6 +25,9 @@ use crate::{
     exit::Exit,
 };
 
+#[global_allocator]
+static ALLOCATOR: memory::Keeping = memory::Keeping;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     // Outside of what catches our own mistakes: a panic there is a model's doing, and the one who asked tells of it.
@@ -49,6 +52,10 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> anyhow::Result<u8> {
     terminal::notice_interrupts();
+    // What measures runs in a process of its own, which keeps nothing.
+    if matches!(cli.command, Command::Search(_) | Command::Train(_)) {
+        memory::keep();
+    }
     let exit = match cli.command {
         Command::Search(args) => commands::search::run(&args),
         Command::Train(args) => commands::train::run(&args),

@@ -23,10 +23,17 @@ use search::{
 use serde_json::{Value, json};
 use targets::{Budget, CostModel, Target};
 
+#[global_allocator]
+static ALLOCATOR: memory::Keeping = memory::Keeping;
+
 fn main() -> Result<(), Box<dyn Error>> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words[..] {
+        ["probe"] => {
+            ops::kernel::chain::probe();
+            Ok(())
+        }
         ["describe"] => {
             for network in networks::all()? {
                 let cost = cost::static_cost(&network.graph);
@@ -46,6 +53,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn train(name: &str, kernels: ops::Kernels) -> Result<(), Box<dyn Error>> {
     let network = networks::all()?.into_iter().find(|it| it.name == name).ok_or("no such network")?;
     ops::select(kernels);
+    memory::keep();
     let mut supernet = supernet(network.batch);
     for line in stdin().lock().lines() {
         line?;

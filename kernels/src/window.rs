@@ -154,6 +154,23 @@ impl Padded {
         }
     }
 
+    /// As [`Padded::fill`] from the first row on, each value brought to at least `low` and at most `high`.
+    #[inline(always)]
+    pub fn fill_clamped<S: Simd>(&mut self, simd: S, plane: &[f32], columns: usize, low: f32, high: f32) {
+        if (self.phases, self.spread) != (1, 1) || !columns.is_multiple_of(S::F32_LANES) {
+            self.fill(simd, plane, columns, 0, 1);
+            return self.clamp(simd, low, high);
+        }
+        let (low, high) = (simd.splat_f32s(low), simd.splat_f32s(high));
+        let (pitch, left) = (self.pitch(), self.left);
+        for (row, source) in plane.chunks_exact(columns).enumerate() {
+            let target = &mut self.values[row * pitch + left..][..columns];
+            for (target, source) in S::as_mut_simd_f32s(target).0.iter_mut().zip(S::as_simd_f32s(source).0) {
+                *target = simd.min_f32s(simd.max_f32s(*source, low), high);
+            }
+        }
+    }
+
     /// Brings every value, those around the rows included, to at least `low` and at most `high`.
     #[inline(always)]
     pub fn clamp<S: Simd>(&mut self, simd: S, low: f32, high: f32) {

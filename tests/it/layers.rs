@@ -7,7 +7,7 @@ use std::{
 };
 
 /// A crate of the workspace and what it may name, of the workspace and of [`CONTROLLED`].
-const CRATES: [(&str, &[&str]); 8] = [
+const CRATES: [(&str, &[&str]); 9] = [
     ("graph", &[]),
     ("targets", &["graph"]),
     ("data", &["ureq"]),
@@ -16,6 +16,7 @@ const CRATES: [(&str, &[&str]); 8] = [
     ("runtime", &["kernels", "targets", "tract-onnx", "onnx-protobuf", "protobuf"]),
     ("search", &["graph", "targets", "data", "kernels", "burn"]),
     ("counter", &[]),
+    ("memory", &[]),
 ];
 
 /// Crates from outside that only some may name. A prefix stands for a family: `burn` for `burn-flex`.

@@ -8,7 +8,7 @@
 
 mod batch_norm;
 mod chain;
-mod kernel;
+pub mod kernel;
 mod pool;
 mod relu;
 #[cfg(test)]

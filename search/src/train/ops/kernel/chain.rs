@@ -412,3 +412,124 @@ impl WithSimd for MatchSheets<'_> {
         match_up(simd, &x, &dy, [1, length], part);
     }
 }
+
+pub fn probe() {
+    use std::time::Instant;
+    let time = |name: &str, macs: f64, run: &mut dyn FnMut()| {
+        run();
+        let mut best = f64::MAX;
+        for _ in 0..7 {
+            let t = Instant::now();
+            for _ in 0..50 {
+                run();
+            }
+            best = best.min(t.elapsed().as_secs_f64() / 50.0);
+        }
+        println!("{name:30} {:8.1} us  {:6.1} GMAC/s", best * 1e6, macs / best / 1e9);
+    };
+    for (c, side) in [(20usize, 32usize), (40, 16), (80, 8)] {
+        println!("channels {c}, side {side}");
+        let area = side * side;
+        let x: Vec<f32> = (0..c * area).map(|i| (i % 17) as f32 / 17.0 - 0.4).collect();
+        let mut dx = vec![0.0; c * area];
+        for k in [3usize, 5] {
+            let window = kernels::Window::sliding([side; 2], [k; 2], [1; 2], [(k / 2, k / 2); 2], [1; 2]).unwrap();
+            let d = Depthwise { window, channels: c };
+            let w = vec![0.1; c * k * k];
+            let mut dw = vec![0.0; c * k * k];
+            let mut sheet = Sheet::new(c, area, 1);
+            let mut sheet2 = Sheet::new(c, area, 1);
+            let layout = Layout::batch(c, area, 1);
+            let macs = (c * area * k * k) as f64;
+            time(&format!("dw{k} forward"), macs, &mut || {
+                run(
+                    &window,
+                    depthwise::Forward {
+                        depthwise: &d,
+                        rectifier: Rectifier::RELU,
+                        weights: &w,
+                        x: Planes::new(&x, layout),
+                        y: sheet.planes_mut(),
+                    },
+                );
+            });
+            time(&format!("dw{k} backward+again"), 3.0 * macs, &mut || {
+                run(
+                    &window,
+                    depthwise::Backward {
+                        depthwise: &d,
+                        rectifier: Rectifier::RELU,
+                        weights: &w,
+                        x: Planes::new(&x, layout),
+                        dy: sheet.planes(),
+                        y: Some(sheet2.planes_mut()),
+                        dx: Some(PlanesMut::new(&mut dx, layout)),
+                        dw: &mut dw,
+                    },
+                );
+            });
+            time(&format!("dw{k} backward"), 2.0 * macs, &mut || {
+                run(
+                    &window,
+                    depthwise::Backward {
+                        depthwise: &d,
+                        rectifier: Rectifier::RELU,
+                        weights: &w,
+                        x: Planes::new(&x, layout),
+                        dy: sheet.planes(),
+                        y: None,
+                        dx: Some(PlanesMut::new(&mut dx, layout)),
+                        dw: &mut dw,
+                    },
+                );
+            });
+            time(&format!("dw{k} backward, no dx"), 1.0 * macs, &mut || {
+                run(
+                    &window,
+                    depthwise::Backward {
+                        depthwise: &d,
+                        rectifier: Rectifier::RELU,
+                        weights: &w,
+                        x: Planes::new(&x, layout),
+                        dy: sheet.planes(),
+                        y: None,
+                        dx: None,
+                        dw: &mut dw,
+                    },
+                );
+            });
+        }
+        let sheet = Sheet::new(c, area, 1);
+        let mut z = vec![0.0; c * area];
+        let w = vec![0.1; c * c];
+        let panels = Panels::new(c, c, |r, t| w[r * c + t]);
+        let macs = (c * c * area) as f64;
+        time("product to planes", macs, &mut || {
+            Arch::new().dispatch(Multiply {
+                panels: &panels,
+                sheet: &sheet,
+                image: 0,
+                target: &mut z,
+                pitch: area,
+                area,
+            });
+        });
+        let mut part = vec![0.0; c * c];
+        time("match sheets", macs, &mut || {
+            Arch::new().dispatch(MatchSheets { x: &sheet, dy: &sheet, part: &mut part });
+        });
+        let mut s2 = Sheet::new(c, area, 1);
+        time("gather", (c * area) as f64, &mut || {
+            let window = kernels::Window::sliding([side; 2], [1; 2], [1; 2], [(0, 0); 2], [1; 2]).unwrap();
+            gather(
+                &Dense { window, from: c, to: c },
+                Rectifier::RELU,
+                Planes::new(&x, Layout::batch(c, area, 1)),
+                s2.planes_mut(),
+            );
+        });
+        time("measure", (c * area) as f64, &mut || {
+            std::hint::black_box(super::norm::measure(c, area, &x));
+        });
+    }
+}

@@ -40,8 +40,7 @@ impl Task for Forward<'_> {
         for channel in 0..*channels {
             let taps = taps::<K>(weights, channel);
             for image in 0..x.images() {
-                padded.fill(simd, x.plane(channel, image), window.input[1], 0, 1);
-                rectifier.clamp(simd, &mut padded);
+                rectifier.fill(simd, &mut padded, x.plane(channel, image), window.input[1]);
                 fold(simd, &across, &padded, WeightedSum { taps, start: 0.0 }, y.plane(channel, image));
             }
         }
@@ -82,12 +81,11 @@ impl Task for Backward<'_> {
             let mut sums = [[simd.splat_f32s(0.0); K]; K];
             for image in 0..x.images() {
                 let (x, dy) = (x.plane(channel, image), dy.plane(channel, image));
-                x_padded.fill(simd, x, columns_in, 0, 1);
-                rectifier.clamp(simd, &mut x_padded);
+                rectifier.fill(simd, &mut x_padded, x, columns_in);
                 if let Some(y) = &mut y {
                     fold(simd, &ahead, &x_padded, WeightedSum { taps, start: 0.0 }, y.plane(channel, image));
                 }
-                dy_padded.fill(simd, dy, columns_out, 0, 1);
+                Rectifier::NONE.fill(simd, &mut dy_padded, dy, columns_out);
                 if let Some(dx) = &mut dx {
                     let dx = dx.plane(channel, image);
                     fold(simd, &back, &dy_padded, WeightedSum { taps: &flipped, start: 0.0 }, dx);
@@ -99,7 +97,7 @@ impl Task for Backward<'_> {
                 }
                 let (dense, left) = match &mut dy_dense {
                     Some(dense) => {
-                        dense.fill(simd, dy, columns_out, 0, 1);
+                        Rectifier::NONE.fill(simd, dense, dy, columns_out);
                         (&*dense, 0)
                     }
                     None => (&dy_padded, left),
@@ -128,7 +126,22 @@ fn match_up<S: Simd, const K: usize>(
 ) {
     for column in (0..across.output[1]).step_by(S::F32_LANES) {
         if across.is_dense() {
-            match_rows::<S, K>(simd, across, x, dy, left, column, sums);
+            let at = Match { across, x, dy, left, column };
+            // As many rows of taps at once as registers hold sums for.
+            match (K, S::REGISTER_COUNT >= 32) {
+                (3, _) => at.rows::<S, K, 3>(simd, 0, sums),
+                (5, true) => at.rows::<S, K, 5>(simd, 0, sums),
+                (5, false) => {
+                    at.rows::<S, K, 2>(simd, 0, sums);
+                    at.rows::<S, K, 2>(simd, 2, sums);
+                    at.rows::<S, K, 1>(simd, 4, sums);
+                }
+                _ => {
+                    for k in 0..K {
+                        at.rows::<S, K, 1>(simd, k, sums);
+                    }
+                }
+            }
             continue;
         }
         let places: [usize; K] = std::array::from_fn(|j| x.place(j * across.dilation[1]) + column);
@@ -144,40 +157,48 @@ fn match_up<S: Simd, const K: usize>(
     }
 }
 
-/// One vector of columns with stride and dilation 1: each row of `x` and `dy` is read once.
-#[inline(always)]
-fn match_rows<S: Simd, const K: usize>(
-    simd: S,
-    across: &Across,
-    x: &Padded,
-    dy: &Padded,
+/// One vector of columns with stride and dilation 1.
+struct Match<'a> {
+    across: &'a Across,
+    x: &'a Padded,
+    dy: &'a Padded,
     left: usize,
     column: usize,
-    sums: &mut [[S::f32s; K]; K],
-) {
-    let row = |o: usize| match o < dy.height() {
-        true => load::<S>(dy.row(o), left + column),
-        false => simd.splat_f32s(0.0),
-    };
-    // Under row `k` of the window lies row `top + i - k` of the gradient.
-    let mut rows = [simd.splat_f32s(0.0); K];
-    for o in 0..across.top {
-        rows.rotate_right(1);
-        rows[0] = row(o);
-    }
-    let mut local = *sums;
-    for i in 0..x.height() {
-        for k in (1..K).rev() {
-            rows[k] = rows[k - 1];
+}
+
+impl Match<'_> {
+    /// `G` rows of taps from `first` on: each row of `x` and `dy` is read once.
+    #[inline(always)]
+    fn rows<S: Simd, const K: usize, const G: usize>(&self, simd: S, first: usize, sums: &mut [[S::f32s; K]; K]) {
+        let Self { across, x, dy, left, column } = *self;
+        // Under row `k` of the window lies row `top + i - k` of the gradient.
+        let mut rows = [simd.splat_f32s(0.0); G];
+        for g in 1..G {
+            if let Some(o) = across.top.checked_sub(first + g).filter(|&o| o < dy.height()) {
+                rows[g - 1] = load::<S>(dy.row(o), left + column);
+            }
         }
-        rows[0] = row(across.top + i);
-        let x = &x.row(i)[column..][..S::F32_LANES + K - 1];
-        for j in 0..K {
-            let x = load::<S>(x, j);
-            for k in 0..K {
-                local[k][j] = simd.mul_add_e_f32s(rows[k], x, local[k][j]);
+        let mut local = [[simd.splat_f32s(0.0); K]; G];
+        for i in 0..x.height() {
+            for g in (1..G).rev() {
+                rows[g] = rows[g - 1];
+            }
+            rows[0] = match (across.top + i).checked_sub(first) {
+                Some(o) if o < dy.height() => load::<S>(dy.row(o), left + column),
+                _ => simd.splat_f32s(0.0),
+            };
+            let x = &x.row(i)[column..][..S::F32_LANES + K - 1];
+            for j in 0..K {
+                let x = load::<S>(x, j);
+                for g in 0..G {
+                    local[g][j] = simd.mul_add_e_f32s(rows[g], x, local[g][j]);
+                }
+            }
+        }
+        for g in 0..G {
+            for j in 0..K {
+                sums[first + g][j] = simd.add_f32s(sums[first + g][j], local[g][j]);
             }
         }
     }
-    *sums = local;
 }

@@ -4,7 +4,7 @@
 //! over images is summed within each group and then over groups, in order: a result is the same, bit
 //! for bit, for any number of threads.
 
-pub(crate) mod chain;
+pub mod chain;
 pub(crate) mod dense;
 pub(crate) mod depthwise;
 pub(crate) mod norm;

@@ -35,6 +35,12 @@ impl Rectifier {
         if self.low < x && x < self.high { dy } else { 0.0 }
     }
 
+    /// Copies a plane between zeros, rectified.
+    #[inline(always)]
+    pub(super) fn fill<S: Simd>(self, simd: S, padded: &mut Padded, plane: &[f32], columns: usize) {
+        padded.fill_clamped(simd, plane, columns, self.low, self.high);
+    }
+
     /// Rectifies a padded plane, whose edges are zeros.
     #[inline(always)]
     pub(super) fn clamp<S: Simd>(self, simd: S, padded: &mut Padded) {
