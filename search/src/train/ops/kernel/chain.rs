@@ -390,9 +390,12 @@ impl WithSimd for Multiply<'_> {
         let Self { panels, sheet, image, target, pitch, area } = self;
         let values = &sheet.values()[image * sheet.layout().image..];
         let source = Source { values, offsets: sheet.offsets(), step: 0 };
-        multiply(simd, panels, &source, &mut Target { values: target, pitch, height: 1, width: area });
+        multiply(simd, panels, &source, &mut Target { values: target, pitch, height: 1, width: area, adds: false });
     }
 }
+
+/// What the last sum over a vector costs, in products of vectors for each row and tap: see [`MatchSheets`].
+const SHORT: usize = 5;
 
 /// Adds the gradient of pointwise weights by the images of two sheets.
 struct MatchSheets<'a> {
@@ -408,6 +411,26 @@ impl WithSimd for MatchSheets<'_> {
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { x, dy, part } = self;
         let length = dy.layout().images * dy.layout().image;
+        let (rows, taps) = (dy.offsets().len(), x.offsets().len());
+        if (rows + taps) * length < SHORT * rows * taps {
+            // Rows of products are too short to be worth their sums: the product is taken pixel by pixel.
+            let panels = Panels::new(rows, length, |row, pixel| dy.values()[dy.offsets()[row] + pixel]);
+            let pitch = (taps.div_ceil(S::F32_LANES) + 1) * S::F32_LANES;
+            let mut turned = vec![0.0; length * pitch];
+            for (tap, start) in x.offsets().iter().enumerate() {
+                for (pixel, value) in x.values()[*start..][..length].iter().enumerate() {
+                    turned[pixel * pitch + tap] = *value;
+                }
+            }
+            let offsets: Vec<usize> = (0..length).map(|pixel| pixel * pitch).collect();
+            let source = Source { values: &turned, offsets: &offsets, step: 0 };
+            return multiply(
+                simd,
+                &panels,
+                &source,
+                &mut Target { values: part, pitch: taps, height: 1, width: taps, adds: true },
+            );
+        }
         let [x, dy] = [x, dy].map(|it| Lines { values: it.values(), offsets: it.offsets(), next: 0 });
         match_up(simd, &x, &dy, [1, length], part);
     }

@@ -77,7 +77,8 @@ impl WithSimd for Correlate<'_> {
             rectifier.clamp(simd, &mut padded);
             let step = reach.stride[0] * padded.pitch();
             let source = Source { values: padded.values(), offsets: &offsets, step };
-            multiply(simd, panels, &source, &mut Target { values, pitch: height * width, height, width });
+            let target = &mut Target { values, pitch: height * width, height, width, adds: false };
+            multiply(simd, panels, &source, target);
         }
     }
 }

@@ -35,7 +35,7 @@ impl<T, F: FnMut() -> T> WithSimd for Loop<F> {
 }
 
 /// Largest number of groups that a batch is divided into.
-const MAX_GROUPS: usize = 32;
+const MAX_GROUPS: usize = 16;
 
 /// Images a group, of a batch of `n`.
 fn group(n: usize) -> usize {

@@ -43,9 +43,11 @@ pub(super) struct Target<'a> {
     pub(super) pitch: usize,
     pub(super) height: usize,
     pub(super) width: usize,
+    /// Whether the product is added to what stands there.
+    pub(super) adds: bool,
 }
 
-/// `target = panels * source`.
+/// `target = panels * source`, or `target += panels * source`.
 #[inline(always)]
 pub(super) fn multiply<S: Simd>(simd: S, panels: &Panels, source: &Source<'_>, target: &mut Target<'_>) {
     // Sums of a whole panel for two vectors of columns stay in registers where there are 32.
@@ -107,10 +109,25 @@ fn tile<S: Simd, const R: usize, const V: usize>(
     for (r, sums) in sums.into_iter().enumerate().take(n) {
         let plane = &mut target.values[(first + r) * target.pitch..][..area];
         for (v, sum) in sums.into_iter().enumerate() {
-            if out + v * S::F32_LANES < area {
-                store_cut(simd, plane, out + v * S::F32_LANES, sum);
+            let at = out + v * S::F32_LANES;
+            if at >= area {
+                continue;
             }
+            let sum = match target.adds {
+                true => simd.add_f32s(sum, load_cut(simd, plane, at)),
+                false => sum,
+            };
+            store_cut(simd, plane, at, sum);
         }
+    }
+}
+
+/// As many lanes as there are before the end of `values`, from `at` on; zeros behind them.
+#[inline(always)]
+fn load_cut<S: Simd>(simd: S, values: &[f32], at: usize) -> S::f32s {
+    match values.get(at..at + S::F32_LANES) {
+        Some(_) => load::<S>(values, at),
+        None => simd.partial_load_f32s(&values[at..]),
     }
 }
 
