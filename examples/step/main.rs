@@ -30,10 +30,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words[..] {
-        ["probe"] => {
-            ops::kernel::chain::probe();
-            Ok(())
-        }
         ["describe"] => {
             for network in networks::all()? {
                 let cost = cost::static_cost(&network.graph);

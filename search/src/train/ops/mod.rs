@@ -8,7 +8,7 @@
 
 mod batch_norm;
 mod chain;
-pub mod kernel;
+mod kernel;
 mod pool;
 mod relu;
 #[cfg(test)]

@@ -6,13 +6,12 @@ use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::{
-    dense::{Correlate, Dense, MatchUp},
+    dense::{Correlate, Dense, MatchUp, Phases, Unstride},
     depthwise::{self, Depthwise},
     group,
     norm::Curve,
     planes::{Layout, Planes, PlanesMut, Sheet},
     product::{Lines, Panels, Source, Target, match_up, multiply},
-    reach::Reach,
     relu::Rectifier,
     sum_groups, vectorised,
 };
@@ -32,7 +31,7 @@ pub(crate) struct Chain {
 pub(crate) fn supports(chain: &Chain) -> bool {
     let dense = |dense: &Dense| {
         let alone = chain.depthwise.is_none();
-        dense.window.is_regular() && (alone || dense.is_pointwise() && dense.window.stride == [1, 1])
+        dense.is_supported() && (alone || dense.is_pointwise() && dense.window.stride == [1, 1])
     };
     let depthwise = |it: &Depthwise| kernels::depthwise::supports(&it.window);
     (chain.dense.is_some() || chain.depthwise.is_some())
@@ -120,8 +119,7 @@ impl Chain {
             return run(&depthwise.window, depthwise::Forward { depthwise, rectifier, weights, x, y });
         };
         if !dense.is_pointwise() {
-            let reach = &Reach::forward(dense);
-            return Arch::new().dispatch(Correlate { reach, panels, rectifier, source: x, result: y });
+            return Arch::new().dispatch(Correlate { dense, panels, rectifier, source: x, result: y });
         }
         let [middle, middle_area] = self.middle();
         let mut sheet = Sheet::new(middle, middle_area, 1);
@@ -154,6 +152,7 @@ impl Chain {
     ) -> [Vec<f32>; 2] {
         let [from, to] = self.sizes();
         let images = group(gradient.dy.len() / to);
+        let phases = self.dense.filter(|it| !it.is_pointwise()).and_then(|it| Phases::new(&it, weights[1]));
         let panels = self.dense.map(|dense| dense.back(weights[1]));
         let n_groups = gradient.dy.len().div_ceil(images * to);
         let dx: Vec<Option<&mut [f32]>> = match dx {
@@ -170,7 +169,15 @@ impl Chain {
                 norm: gradient.norm.map(|(y, curves)| (&y[cut(y, to)], curves)),
             };
             let mut parts = weights.map(|it| vec![0.0; it.len()]);
-            self.backward_group(&x[cut(x, from)], weights[0], panels.as_ref(), &gradient, dx, &mut parts);
+            self.backward_group(
+                &x[cut(x, from)],
+                weights[0],
+                panels.as_ref(),
+                phases.as_ref(),
+                &gradient,
+                dx,
+                &mut parts,
+            );
             parts
         };
         let parts: Vec<[Vec<f32>; 2]> = dx.into_par_iter().enumerate().map(part).collect();
@@ -182,6 +189,7 @@ impl Chain {
         x: &[f32],
         weights: &[f32],
         panels: Option<&Panels>,
+        phases: Option<&Phases>,
         gradient: &Gradient<'_>,
         mut dx: Option<&mut [f32]>,
         [depthwise_part, dense_part]: &mut [Vec<f32>; 2],
@@ -194,9 +202,13 @@ impl Chain {
             let dy = made.as_deref().unwrap_or(gradient.dy);
             Arch::new().dispatch(MatchUp { dense, rectifier, x, dy, part: dense_part });
             if let Some(dx) = dx {
-                let reach = &Reach::backward(dense);
-                let rectify = Rectifier::NONE;
-                Arch::new().dispatch(Correlate { reach, panels, rectifier: rectify, source: dy, result: dx });
+                match phases {
+                    Some(phases) => Arch::new().dispatch(Unstride { phases, dy, dx: &mut *dx }),
+                    None => {
+                        let (dense, rectifier) = (&dense.turned(), Rectifier::NONE);
+                        Arch::new().dispatch(Correlate { dense, panels, rectifier, source: dy, result: &mut *dx });
+                    }
+                }
                 mask(rectifier, x, dx);
             }
             return;
@@ -431,128 +443,7 @@ impl WithSimd for MatchSheets<'_> {
                 &mut Target { values: part, pitch: taps, height: 1, width: taps, adds: true },
             );
         }
-        let [x, dy] = [x, dy].map(|it| Lines { values: it.values(), offsets: it.offsets(), next: 0 });
-        match_up(simd, &x, &dy, [1, length], part);
-    }
-}
-
-pub fn probe() {
-    use std::time::Instant;
-    let time = |name: &str, macs: f64, run: &mut dyn FnMut()| {
-        run();
-        let mut best = f64::MAX;
-        for _ in 0..7 {
-            let t = Instant::now();
-            for _ in 0..50 {
-                run();
-            }
-            best = best.min(t.elapsed().as_secs_f64() / 50.0);
-        }
-        println!("{name:30} {:8.1} us  {:6.1} GMAC/s", best * 1e6, macs / best / 1e9);
-    };
-    for (c, side) in [(20usize, 32usize), (40, 16), (80, 8)] {
-        println!("channels {c}, side {side}");
-        let area = side * side;
-        let x: Vec<f32> = (0..c * area).map(|i| (i % 17) as f32 / 17.0 - 0.4).collect();
-        let mut dx = vec![0.0; c * area];
-        for k in [3usize, 5] {
-            let window = kernels::Window::sliding([side; 2], [k; 2], [1; 2], [(k / 2, k / 2); 2], [1; 2]).unwrap();
-            let d = Depthwise { window, channels: c };
-            let w = vec![0.1; c * k * k];
-            let mut dw = vec![0.0; c * k * k];
-            let mut sheet = Sheet::new(c, area, 1);
-            let mut sheet2 = Sheet::new(c, area, 1);
-            let layout = Layout::batch(c, area, 1);
-            let macs = (c * area * k * k) as f64;
-            time(&format!("dw{k} forward"), macs, &mut || {
-                run(
-                    &window,
-                    depthwise::Forward {
-                        depthwise: &d,
-                        rectifier: Rectifier::RELU,
-                        weights: &w,
-                        x: Planes::new(&x, layout),
-                        y: sheet.planes_mut(),
-                    },
-                );
-            });
-            time(&format!("dw{k} backward+again"), 3.0 * macs, &mut || {
-                run(
-                    &window,
-                    depthwise::Backward {
-                        depthwise: &d,
-                        rectifier: Rectifier::RELU,
-                        weights: &w,
-                        x: Planes::new(&x, layout),
-                        dy: sheet.planes(),
-                        y: Some(sheet2.planes_mut()),
-                        dx: Some(PlanesMut::new(&mut dx, layout)),
-                        dw: &mut dw,
-                    },
-                );
-            });
-            time(&format!("dw{k} backward"), 2.0 * macs, &mut || {
-                run(
-                    &window,
-                    depthwise::Backward {
-                        depthwise: &d,
-                        rectifier: Rectifier::RELU,
-                        weights: &w,
-                        x: Planes::new(&x, layout),
-                        dy: sheet.planes(),
-                        y: None,
-                        dx: Some(PlanesMut::new(&mut dx, layout)),
-                        dw: &mut dw,
-                    },
-                );
-            });
-            time(&format!("dw{k} backward, no dx"), 1.0 * macs, &mut || {
-                run(
-                    &window,
-                    depthwise::Backward {
-                        depthwise: &d,
-                        rectifier: Rectifier::RELU,
-                        weights: &w,
-                        x: Planes::new(&x, layout),
-                        dy: sheet.planes(),
-                        y: None,
-                        dx: None,
-                        dw: &mut dw,
-                    },
-                );
-            });
-        }
-        let sheet = Sheet::new(c, area, 1);
-        let mut z = vec![0.0; c * area];
-        let w = vec![0.1; c * c];
-        let panels = Panels::new(c, c, |r, t| w[r * c + t]);
-        let macs = (c * c * area) as f64;
-        time("product to planes", macs, &mut || {
-            Arch::new().dispatch(Multiply {
-                panels: &panels,
-                sheet: &sheet,
-                image: 0,
-                target: &mut z,
-                pitch: area,
-                area,
-            });
-        });
-        let mut part = vec![0.0; c * c];
-        time("match sheets", macs, &mut || {
-            Arch::new().dispatch(MatchSheets { x: &sheet, dy: &sheet, part: &mut part });
-        });
-        let mut s2 = Sheet::new(c, area, 1);
-        time("gather", (c * area) as f64, &mut || {
-            let window = kernels::Window::sliding([side; 2], [1; 2], [1; 2], [(0, 0); 2], [1; 2]).unwrap();
-            gather(
-                &Dense { window, from: c, to: c },
-                Rectifier::RELU,
-                Planes::new(&x, Layout::batch(c, area, 1)),
-                s2.planes_mut(),
-            );
-        });
-        time("measure", (c * area) as f64, &mut || {
-            std::hint::black_box(super::norm::measure(c, area, &x));
-        });
+        let [x, dy] = [x, dy].map(|it| Lines { values: it.values(), offsets: it.offsets() });
+        match_up(simd, &x, &dy, length, part);
     }
 }

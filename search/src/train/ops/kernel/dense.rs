@@ -9,7 +9,6 @@ use pulp::{Simd, WithSimd};
 
 use super::{
     product::{Lines, Panels, Source, Target, match_up, multiply},
-    reach::{Order, Reach},
     relu::Rectifier,
 };
 
@@ -36,6 +35,20 @@ impl Dense {
         self.window.kernel == [1, 1] && self.window.start == [0, 0]
     }
 
+    /// Whether the kernels know this window.
+    pub(super) fn is_supported(&self) -> bool {
+        let Window { stride, dilation, .. } = self.window;
+        self.window.is_regular() && (stride == [1, 1] || dilation == [1, 1])
+    }
+
+    /// The convolution without stride that makes the gradient of the input of that of the output, with the weights
+    /// of [`Dense::back`].
+    pub(super) fn turned(&self) -> Self {
+        let Self { window, from, to } = *self;
+        let start = [0, 1].map(|axis| window.reach(axis) - window.start[axis]);
+        Self { window: Window { start, input: window.output, output: window.input, ..window }, from: to, to: from }
+    }
+
     /// Weights to multiply the input with.
     pub(super) fn ahead(&self, weights: &[f32]) -> Panels {
         let taps = self.taps();
@@ -54,7 +67,7 @@ impl Dense {
 
 /// Multiplies every image of `source`, rectified first.
 pub(super) struct Correlate<'a> {
-    pub(super) reach: &'a Reach,
+    pub(super) dense: &'a Dense,
     pub(super) panels: &'a Panels,
     pub(super) rectifier: Rectifier,
     pub(super) source: &'a [f32],
@@ -66,19 +79,135 @@ impl WithSimd for Correlate<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { reach, panels, rectifier, source, result } = self;
-        let [_, height, width] = reach.result;
-        let sources = source.chunks_exact(reach.source.iter().product());
-        let results = result.chunks_exact_mut(reach.result.iter().product());
-        let mut padded = reach.padded::<S>(1, Order::Images);
-        let offsets = reach.offsets(&padded, 1);
-        for (values, source) in results.zip(sources) {
-            reach.fill(simd, &mut padded, source, Order::Images);
-            rectifier.clamp(simd, &mut padded);
-            let step = reach.stride[0] * padded.pitch();
-            let source = Source { values: padded.values(), offsets: &offsets, step };
-            let target = &mut Target { values, pitch: height * width, height, width, adds: false };
+        let Self { dense: Dense { window, from, to }, panels, rectifier, source, result } = self;
+        let [height, width] = window.output;
+        let [from_area, to_area] = window.areas();
+        // Rows that are no whole vectors are read one after the other, with the zeros between them.
+        let one = !width.is_multiple_of(S::F32_LANES);
+        let mut laid = Laid::new::<S>(window, *from, 1, one);
+        let (offsets, pitch) = (laid.offsets(), laid.pitch);
+        let mut rows = vec![0.0; if one { to * height * pitch } else { 0 }];
+        for (values, source) in result.chunks_exact_mut(to * to_area).zip(source.chunks_exact(from * from_area)) {
+            laid.fill(source, rectifier);
+            let source = Source { values: &laid.values, offsets: &offsets, step: pitch };
+            if !one {
+                let target = &mut Target { values, pitch: to_area, height, width, adds: false };
+                multiply(simd, panels, &source, target);
+                continue;
+            }
+            let length = (height - 1) * pitch + width;
+            let target =
+                &mut Target { values: &mut rows, pitch: height * pitch, height: 1, width: length, adds: false };
             multiply(simd, panels, &source, target);
+            for (to, from) in values.chunks_exact_mut(width).zip(rows.chunks_exact(pitch)) {
+                to.copy_from_slice(&from[..width]);
+            }
+        }
+    }
+}
+
+/// The gradient of the input of a convolution with a stride and without dilation. Pixels of the input whose place is the same within a
+/// stride see the same taps: each such phase is a convolution without stride.
+pub(super) struct Phases {
+    dense: Dense,
+    /// Zeros before the gradient of the output.
+    before: [usize; 2],
+    /// Rows and columns of it, with those zeros.
+    size: [usize; 2],
+    phases: Vec<Phase>,
+}
+
+struct Phase {
+    panels: Panels,
+    /// Which pixel of the input is the first, and how many rows and columns there are.
+    first: [usize; 2],
+    count: [usize; 2],
+    /// Where its first window begins, and where each tap stands from there.
+    base: [usize; 2],
+    taps: Vec<[usize; 2]>,
+}
+
+impl Phases {
+    /// `None` where there is no stride.
+    pub(super) fn new(dense: &Dense, weights: &[f32]) -> Option<Self> {
+        let Window { kernel, stride, start, input, output, .. } = dense.window;
+        if stride == [1, 1] {
+            return None;
+        }
+        let before: [usize; 2] = std::array::from_fn(|axis| kernel[axis].div_ceil(stride[axis]) - 1);
+        let size = std::array::from_fn(|axis| {
+            let last = (input[axis] - 1 + start[axis]) / stride[axis] + 1;
+            before[axis] + last.max(output[axis])
+        });
+        let area = kernel[0] * kernel[1];
+        let mut phases = Vec::new();
+        for r in 0..stride[0].min(kernel[0]) {
+            for s in 0..stride[1].min(kernel[1]) {
+                // Pixel `u` lies in this phase where `u + start = stride m + r`.
+                let at = [r, s];
+                let base: [usize; 2] =
+                    std::array::from_fn(|axis| start[axis].saturating_sub(at[axis]).div_ceil(stride[axis]));
+                let first: [usize; 2] = std::array::from_fn(|axis| stride[axis] * base[axis] + at[axis] - start[axis]);
+                let count: [usize; 2] =
+                    std::array::from_fn(|axis| input[axis].saturating_sub(first[axis]).div_ceil(stride[axis]));
+                if count.contains(&0) {
+                    continue;
+                }
+                let inside = [(kernel[0] - r).div_ceil(stride[0]), (kernel[1] - s).div_ceil(stride[1])];
+                let n_taps = inside[0] * inside[1];
+                let place = |tap: usize| [tap / inside[1], tap % inside[1]];
+                let panels = Panels::new(dense.from, dense.to * n_taps, |row, tap| {
+                    let [a, b] = place(tap % n_taps);
+                    let at = (r + a * stride[0]) * kernel[1] + s + b * stride[1];
+                    weights[(tap / n_taps * dense.from + row) * area + at]
+                });
+                let taps = (0..n_taps).map(|tap| std::array::from_fn(|axis| before[axis] - place(tap)[axis])).collect();
+                phases.push(Phase { panels, first, count, base, taps });
+            }
+        }
+        Some(Self { dense: *dense, before, size, phases })
+    }
+}
+
+/// Computes what [`Phases`] describes, of every image.
+pub(super) struct Unstride<'a> {
+    pub(super) phases: &'a Phases,
+    pub(super) dy: &'a [f32],
+    pub(super) dx: &'a mut [f32],
+}
+
+impl WithSimd for Unstride<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { phases: Phases { dense: Dense { window, from, to }, before, size, phases }, dy, dx } = self;
+        let [from_area, to_area] = window.areas();
+        let width = size[1].next_multiple_of(S::F32_LANES) + S::F32_LANES;
+        let mut padded = Padded::new::<S>(to * size[0], width, before[1], 1, 1);
+        let mut part = vec![0.0; from * from_area];
+        for (dx, dy) in dx.chunks_exact_mut(from * from_area).zip(dy.chunks_exact(to * to_area)) {
+            for (channel, plane) in dy.chunks_exact(to_area).enumerate() {
+                padded.fill(simd, plane, window.output[1], channel * size[0] + before[0], 1);
+            }
+            for Phase { panels, first, count: [rows, columns], base, taps } in phases {
+                let places = |channel: usize| {
+                    taps.iter().map(move |tap| (channel * size[0] + base[0] + tap[0]) * width + base[1] + tap[1])
+                };
+                let offsets: Vec<usize> = (0..*to).flat_map(places).collect();
+                let source = Source { values: padded.values(), offsets: &offsets, step: width };
+                let (height, width) = (*rows, *columns);
+                let target = &mut Target { values: &mut part, pitch: height * width, height, width, adds: false };
+                multiply(simd, panels, &source, target);
+                for (dx, part) in dx.chunks_exact_mut(from_area).zip(part.chunks_exact(height * width)) {
+                    let lines = dx.chunks_exact_mut(window.input[1]).skip(first[0]).step_by(window.stride[0]);
+                    for (line, part) in lines.zip(part.chunks_exact(width)) {
+                        for (dx, part) in line[first[1]..].iter_mut().step_by(window.stride[1]).zip(part) {
+                            *dx = *part;
+                        }
+                    }
+                }
+            }
         }
     }
 }
@@ -98,33 +227,113 @@ impl WithSimd for MatchUp<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { dense, rectifier, x, dy, part } = self;
-        let reach = Reach::forward(dense);
-        let Dense { window, to, .. } = *dense;
+        let Self { dense: Dense { window, from, to }, rectifier, x, dy, part } = self;
         let [height, width] = window.output;
         let images = dy.len() / (to * height * width);
-        let mut x_padded = reach.padded::<S>(images, Order::Channels);
-        reach.fill(simd, &mut x_padded, x, Order::Channels);
-        rectifier.clamp(simd, &mut x_padded);
-        let offsets = reach.offsets(&x_padded, images);
-        // Rows of pixels a plane, so that they follow each other at the same distance in all images.
-        let rows = reach.height() / reach.stride[0];
-        // With zeros between them, the rows of all images are one where nothing is skipped.
-        let is_one = reach.stride == [1, 1];
-        let pitch = if is_one { x_padded.pitch() } else { width.next_multiple_of(S::F32_LANES) };
-        let mut dy_padded = Padded::new::<S>(images * to * rows, pitch, 0, 1, 1);
-        for (at, from) in Order::Channels.planes(images, to).enumerate() {
-            let plane = &dy[from * height * width..][..height * width];
-            dy_padded.fill(simd, plane, width, at * rows, 1);
+        let mut laid = Laid::new::<S>(window, *from, images, true);
+        laid.fill(x, rectifier);
+        // The gradient stands likewise, with zeros between its rows: those of all images are one.
+        let Laid { rows, pitch, .. } = laid;
+        let mut spread = vec![0.0; to * images * rows * pitch + S::F32_LANES];
+        for (at, plane) in dy.chunks_exact(height * width).enumerate() {
+            let start = (at % to * images + at / to) * rows * pitch;
+            for (to, from) in spread[start..].chunks_exact_mut(pitch).zip(plane.chunks_exact(width)) {
+                to[..width].copy_from_slice(from);
+            }
         }
-        let starts: Vec<usize> = (0..to).map(|at| at * images * rows * pitch).collect();
-        let n_rows = (images - 1) * rows + height;
-        let [next_x, next_dy, pieces, length] = match is_one {
-            true => [0, 0, 1, (n_rows - 1) * pitch + width],
-            false => [reach.stride[0] * x_padded.pitch(), pitch, n_rows, width],
+        let starts: Vec<usize> = (0..*to).map(|at| at * images * rows * pitch).collect();
+        let x = Lines { values: &laid.values, offsets: &laid.offsets() };
+        let dy = Lines { values: &spread, offsets: &starts };
+        match_up(simd, &x, &dy, ((images - 1) * rows + height - 1) * pitch + width, part);
+    }
+}
+
+/// Planes as a window reads them: the pixels that lie at the same place within a stride stand together, so that
+/// neighbouring windows read neighbours, between zeros.
+struct Laid<'a> {
+    window: &'a Window,
+    channels: usize,
+    images: usize,
+    /// Rows of one place within a stride, and their length.
+    rows: usize,
+    pitch: usize,
+    /// By channel, place within a stride, image and row.
+    values: Vec<f32>,
+}
+
+/// Values of a row from which on it is long.
+const LONG: usize = 256;
+
+impl<'a> Laid<'a> {
+    /// Whole vectors of windows can be read in each row unless it is `tight`.
+    #[inline(always)]
+    fn new<S: Simd>(window: &'a Window, channels: usize, images: usize, tight: bool) -> Self {
+        let across = window.reach(1) / window.stride[1];
+        let pitch = match tight {
+            true => window.output[1] + across,
+            false => {
+                let width = window.output[1].next_multiple_of(S::F32_LANES) + across;
+                // Long rows take an odd number of vectors, or those of several channels would compete for the same
+                // lines of the first cache.
+                if width >= LONG { (width.div_ceil(S::F32_LANES) | 1) * S::F32_LANES } else { width }
+            }
         };
-        let x = Lines { values: x_padded.values(), offsets: &offsets, next: next_x };
-        let dy = Lines { values: dy_padded.values(), offsets: &starts, next: next_dy };
-        match_up(simd, &x, &dy, [pieces, length], part);
+        let rows = window.output[0] + window.reach(0) / window.stride[0];
+        let phases = window.stride[0] * window.stride[1];
+        let values = vec![0.0; channels * phases * images * rows * pitch + 2 * S::F32_LANES];
+        Self { window, channels, images, rows, pitch, values }
+    }
+
+    /// Where row `row` of an image begins that holds pixels of place `[r, s]` within a stride.
+    #[inline(always)]
+    fn row(&self, channel: usize, [r, s]: [usize; 2], image: usize, row: usize) -> usize {
+        let stride = self.window.stride;
+        (((channel * stride[0] + r) * stride[1] + s) * self.images * self.rows + image * self.rows + row) * self.pitch
+    }
+
+    /// Where each tap of each channel begins.
+    fn offsets(&self) -> Vec<usize> {
+        let Window { kernel, stride, dilation, .. } = *self.window;
+        let tap = |channel: usize, at: usize| {
+            let [i, j] = [at / kernel[1] * dilation[0], at % kernel[1] * dilation[1]];
+            self.row(channel, [i % stride[0], j % stride[1]], 0, i / stride[0]) + j / stride[1]
+        };
+        (0..self.channels)
+            .flat_map(|channel| (0..kernel[0] * kernel[1]).map(move |at| (channel, at)))
+            .map(|(channel, at)| tap(channel, at))
+            .collect()
+    }
+
+    /// Copies images, rectified.
+    #[inline(always)]
+    fn fill(&mut self, images: &[f32], rectifier: Rectifier) {
+        let Window { stride, start, input: [height, width], .. } = *self.window;
+        for (at, plane) in images.chunks_exact(height * width).enumerate() {
+            let (image, channel) = (at / self.channels, at % self.channels);
+            for (u, line) in plane.chunks_exact(width).enumerate() {
+                let (row, r) = ((u + start[0]) / stride[0], (u + start[0]) % stride[0]);
+                if row >= self.rows {
+                    break;
+                }
+                for s in 0..stride[1] {
+                    // The first column of this place that lies on the plane, and where it goes.
+                    let first = start[1].saturating_sub(s).div_ceil(stride[1]);
+                    let from = stride[1] * first + s - start[1];
+                    let to = self.row(channel, [r, s], image, row);
+                    let room = self.pitch.saturating_sub(first);
+                    let Some(target) = self.values[to..].get_mut(first..first + room) else { continue };
+                    let Some(line) = line.get(from..) else { continue };
+                    if stride[1] == 1 {
+                        for (to, from) in target.iter_mut().zip(line) {
+                            *to = rectifier.of(*from);
+                        }
+                        continue;
+                    }
+                    for (to, from) in target.iter_mut().zip(line.iter().step_by(stride[1])) {
+                        *to = rectifier.of(*from);
+                    }
+                }
+            }
+        }
     }
 }

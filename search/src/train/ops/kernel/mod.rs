@@ -4,14 +4,13 @@
 //! over images is summed within each group and then over groups, in order: a result is the same, bit
 //! for bit, for any number of threads.
 
-pub mod chain;
+pub(crate) mod chain;
 pub(crate) mod dense;
 pub(crate) mod depthwise;
 pub(crate) mod norm;
 mod planes;
 pub(crate) mod pool;
 mod product;
-mod reach;
 pub(crate) mod relu;
 
 use pulp::{Arch, Simd, WithSimd};

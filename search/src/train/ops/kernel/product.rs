@@ -134,19 +134,23 @@ fn load_cut<S: Simd>(simd: S, values: &[f32], at: usize) -> S::f32s {
 /// Rows of a matrix over all pixels of some images, as they stand in memory.
 pub(super) struct Lines<'a> {
     pub(super) values: &'a [f32],
-    /// Where each begins.
+    /// Where each begins. Whole vectors can be read at its end.
     pub(super) offsets: &'a [usize],
-    /// From one piece of a row to the next.
-    pub(super) next: usize,
 }
 
-/// `part[r][t] += sum over pieces, q of dy[r][piece][q] * x[t][piece][q]`.
+/// Pixels that are taken at once: few enough that a few rows of them stay in the first cache.
+const SEGMENT: usize = 1024;
+
+/// `part[r][t] += sum over q below length of dy[r][q] * x[t][q]`.
 #[inline(always)]
-pub(super) fn match_up<S: Simd>(simd: S, x: &Lines<'_>, dy: &Lines<'_>, pieces: [usize; 2], part: &mut [f32]) {
-    if S::REGISTER_COUNT >= 32 {
-        blocks::<S, 4, 4>(simd, x, dy, pieces, part);
-    } else {
-        blocks::<S, 4, 2>(simd, x, dy, pieces, part);
+pub(super) fn match_up<S: Simd>(simd: S, x: &Lines<'_>, dy: &Lines<'_>, length: usize, part: &mut [f32]) {
+    for start in (0..length).step_by(SEGMENT) {
+        let segment = [start, length.min(start + SEGMENT)];
+        if S::REGISTER_COUNT >= 32 {
+            blocks::<S, 4, 4>(simd, x, dy, segment, part);
+        } else {
+            blocks::<S, 4, 2>(simd, x, dy, segment, part);
+        }
     }
 }
 
@@ -156,41 +160,37 @@ fn blocks<S: Simd, const R: usize, const T: usize>(
     simd: S,
     x: &Lines<'_>,
     dy: &Lines<'_>,
-    [pieces, length]: [usize; 2],
+    [start, end]: [usize; 2],
     part: &mut [f32],
 ) {
     let (rows, taps) = (dy.offsets.len(), x.offsets.len());
-    let whole = length.next_multiple_of(S::F32_LANES);
-    // Behind the last value of a piece stand others, which do not count.
+    let whole = (end - start).next_multiple_of(S::F32_LANES);
+    // Behind the last value of a row stand others, which do not count.
     let last = whole - S::F32_LANES;
-    let counts = simd.partial_load_f32s(&vec![1.0; length - last]);
+    let counts = simd.partial_load_f32s(&vec![1.0; end - start - last]);
     for row in (0..rows).step_by(R) {
         for tap in (0..taps).step_by(T) {
-            let mut sums = [[simd.splat_f32s(0.0); T]; R];
-            for piece in 0..pieces {
-                // At the edge a block computes its last row or tap again.
-                let mut dy_rows: [&[f32]; R] = [&[]; R];
-                for r in 0..R {
-                    let at = dy.offsets[(row + r).min(rows - 1)];
-                    dy_rows[r] = &dy.values[at + piece * dy.next..][..whole];
-                }
-                let mut x_rows: [&[f32]; T] = [&[]; T];
-                for t in 0..T {
-                    let at = x.offsets[(tap + t).min(taps - 1)];
-                    x_rows[t] = &x.values[at + piece * x.next..][..whole];
-                }
-                let mut lanes = [simd.splat_f32s(0.0); R];
-                for column in (0..last).step_by(S::F32_LANES) {
-                    for r in 0..R {
-                        lanes[r] = load::<S>(dy_rows[r], column);
-                    }
-                    add_products(simd, &lanes, &x_rows, column, &mut sums);
-                }
-                for r in 0..R {
-                    lanes[r] = simd.mul_f32s(load::<S>(dy_rows[r], last), counts);
-                }
-                add_products(simd, &lanes, &x_rows, last, &mut sums);
+            // At the edge a block computes its last row or tap again.
+            let mut dy_rows: [&[f32]; R] = [&[]; R];
+            for r in 0..R {
+                dy_rows[r] = &dy.values[dy.offsets[(row + r).min(rows - 1)] + start..][..whole];
             }
+            let mut x_rows: [&[f32]; T] = [&[]; T];
+            for t in 0..T {
+                x_rows[t] = &x.values[x.offsets[(tap + t).min(taps - 1)] + start..][..whole];
+            }
+            let mut sums = [[simd.splat_f32s(0.0); T]; R];
+            let mut lanes = [simd.splat_f32s(0.0); R];
+            for column in (0..last).step_by(S::F32_LANES) {
+                for r in 0..R {
+                    lanes[r] = load::<S>(dy_rows[r], column);
+                }
+                add_products(simd, &lanes, &x_rows, column, &mut sums);
+            }
+            for r in 0..R {
+                lanes[r] = simd.mul_f32s(load::<S>(dy_rows[r], last), counts);
+            }
+            add_products(simd, &lanes, &x_rows, last, &mut sums);
             for (r, sums) in sums.into_iter().enumerate().take(rows - row) {
                 for (t, sum) in sums.into_iter().enumerate().take(taps - tap) {
                     part[(row + r) * taps + tap + t] += simd.reduce_sum_f32s(sum);
