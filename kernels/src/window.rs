@@ -154,29 +154,21 @@ impl Padded {
         }
     }
 
-    /// As [`Padded::fill`] from the first row on, each value brought to at least `low` and at most `high`.
+    /// Whether rows of `columns` values are stored as whole vectors, one after the other: see [`Padded::fill_mapped`].
     #[inline(always)]
-    pub fn fill_clamped<S: Simd>(&mut self, simd: S, plane: &[f32], columns: usize, low: f32, high: f32) {
-        if (self.phases, self.spread) != (1, 1) || !columns.is_multiple_of(S::F32_LANES) {
-            self.fill(simd, plane, columns, 0, 1);
-            return self.clamp(simd, low, high);
-        }
-        let (low, high) = (simd.splat_f32s(low), simd.splat_f32s(high));
+    pub fn holds_whole_rows<S: Simd>(&self, columns: usize) -> bool {
+        (self.phases, self.spread) == (1, 1) && columns.is_multiple_of(S::F32_LANES)
+    }
+
+    /// As [`Padded::fill`] from the first row on, each value through `map`; for whole rows alone.
+    #[inline(always)]
+    pub fn fill_mapped<S: Simd>(&mut self, plane: &[f32], columns: usize, map: impl Fn(S::f32s) -> S::f32s) {
         let (pitch, left) = (self.pitch(), self.left);
         for (row, source) in plane.chunks_exact(columns).enumerate() {
             let target = &mut self.values[row * pitch + left..][..columns];
             for (target, source) in S::as_mut_simd_f32s(target).0.iter_mut().zip(S::as_simd_f32s(source).0) {
-                *target = simd.min_f32s(simd.max_f32s(*source, low), high);
+                *target = map(*source);
             }
-        }
-    }
-
-    /// Brings every value, those around the rows included, to at least `low` and at most `high`.
-    #[inline(always)]
-    pub fn clamp<S: Simd>(&mut self, simd: S, low: f32, high: f32) {
-        let (low, high) = (simd.splat_f32s(low), simd.splat_f32s(high));
-        for values in S::as_mut_simd_f32s(&mut self.values).0 {
-            *values = simd.min_f32s(simd.max_f32s(*values, low), high);
         }
     }
 

@@ -10,8 +10,8 @@ use graph::{Activation, Graph, NodeId, Op, Pads, Shape, fold::BN_EPSILON};
 use super::{
     bank::Loan,
     ops::{
-        Parameters, avg_pool2d, batch_norm_train, chain_norm, chain_norm_train, conv2d, max_pool2d, may_chain, relu,
-        relu6,
+        Lines, Parameters, avg_pool2d, batch_norm_train, chain_norm, chain_norm_train, conv2d, max_pool2d, may_chain,
+        relu, relu6,
     },
     steps::{Chained, Step, chained, singles},
 };
@@ -73,8 +73,11 @@ pub fn forward(
         });
         let mut one = || inputs.next().expect("shape inference counted the inputs");
         if let Step::Chain(chain) = step {
-            let x = one().map();
-            values[id.index()] = Some(Value::Map(run_chain(chain, x, loan, statistics, &mut seen)));
+            let x = match one() {
+                Value::Left(x, lines) => (x, lines),
+                x => (x.map(), None),
+            };
+            values[id.index()] = Some(run_chain(chain, x, loan, statistics, &mut seen));
             continue;
         }
         let own = &loan[id.index()];
@@ -105,6 +108,7 @@ pub fn forward(
                     (Value::Map(x), Statistics::Running) => {
                         Value::Map(batch_norm(x, gamma, beta, own[2].clone(), own[3].clone(), epsilon))
                     }
+                    (Value::Left(..), _) => unreachable!("only chains read what is left to normalise"),
                     (Value::Vector(x), Statistics::Running) => {
                         Value::Vector(batch_norm(x, gamma, beta, own[2].clone(), own[3].clone(), epsilon))
                     }
@@ -123,6 +127,7 @@ pub fn forward(
             Op::Activation(kind) => match one() {
                 Value::Map(x) => Value::Map(activate(*kind, x)),
                 Value::Vector(x) => Value::Vector(activate(*kind, x)),
+                Value::Left(..) => unreachable!("only chains read what is left to normalise"),
             },
             Op::MaxPool(pool) => {
                 let options =
@@ -157,11 +162,11 @@ pub fn forward(
 /// A chain that ends in batch norm.
 fn run_chain(
     chain: &Chained,
-    x: Tensor<4>,
+    (x, lines): (Tensor<4>, Lines),
     loan: &Loan,
     statistics: Statistics,
     seen: &mut Vec<BatchStatistics>,
-) -> Tensor<4> {
+) -> Value {
     let weights = |node: Option<NodeId>| node.map(|id| loan[id.index()][0].clone());
     let own = &loan[chain.norm.index()];
     let parameters = Parameters {
@@ -172,11 +177,11 @@ fn run_chain(
         epsilon: BN_EPSILON,
     };
     match statistics {
-        Statistics::Running => chain_norm(x, chain.kernel, parameters, [own[2].clone(), own[3].clone()]),
+        Statistics::Running => Value::Map(chain_norm(x, chain.kernel, parameters, [own[2].clone(), own[3].clone()])),
         Statistics::Batch => {
-            let out = chain_norm_train(x, chain.kernel, parameters);
+            let (out, lines) = chain_norm_train((x, lines), chain.kernel, parameters, chain.left);
             seen.push(BatchStatistics { node: chain.norm, mean: out.mean, variance: out.variance });
-            out.output
+            if lines.is_some() { Value::Left(out.output, lines) } else { Value::Map(out.output) }
         }
     }
 }
@@ -184,6 +189,8 @@ fn run_chain(
 #[derive(Clone, Debug)]
 enum Value {
     Map(Tensor<4>),
+    /// A map that its readers normalise.
+    Left(Tensor<4>, Lines),
     Vector(Tensor<2>),
 }
 
@@ -191,6 +198,7 @@ impl Value {
     fn map(self) -> Tensor<4> {
         match self {
             Self::Map(x) => x,
+            Self::Left(..) => unreachable!("only chains read what is left to normalise"),
             Self::Vector(_) => unreachable!("shape inference gives maps to operations on maps"),
         }
     }
@@ -198,7 +206,7 @@ impl Value {
     fn vector(self) -> Tensor<2> {
         match self {
             Self::Vector(x) => x,
-            Self::Map(_) => unreachable!("shape inference gives vectors to operations on vectors"),
+            Self::Map(_) | Self::Left(..) => unreachable!("shape inference gives vectors to operations on vectors"),
         }
     }
 
@@ -206,9 +214,7 @@ impl Value {
         match (self, other) {
             (Self::Map(a), Self::Map(b)) => Self::Map(a + b),
             (Self::Vector(a), Self::Vector(b)) => Self::Vector(a + b),
-            (Self::Map(_), Self::Vector(_)) | (Self::Vector(_), Self::Map(_)) => {
-                unreachable!("shape inference adds equal shapes")
-            }
+            _ => unreachable!("shape inference adds equal shapes, and only chains read what is left to normalise"),
         }
     }
 }

@@ -27,6 +27,8 @@ pub(super) struct Chained {
     pub(super) norm: NodeId,
     /// The kernel.
     pub(super) kernel: Chain,
+    /// Whether its value is left as it is before the norm: all who read it normalise on the way.
+    pub(super) left: bool,
 }
 
 /// Every node once.
@@ -55,6 +57,19 @@ pub(super) fn chained(graph: &Graph) -> Vec<Step> {
         }
     }
     steps.reverse();
+    // What a single node reads is normalised, and so is what the network gives.
+    let mut whole = vec![false; users.len()];
+    for step in &steps {
+        if let Step::Single(id) = step {
+            graph.inputs(*id).iter().for_each(|input| whole[input.index()] = true);
+        }
+    }
+    let output = graph.output();
+    for step in &mut steps {
+        if let Step::Chain(chain) = step {
+            chain.left = !whole[chain.norm.index()] && Some(chain.norm) != output;
+        }
+    }
     steps
 }
 
@@ -110,7 +125,7 @@ fn chain(graph: &Graph, users: &[u32], norm: NodeId) -> Option<Chained> {
         Op::Activation(Activation::Relu6) => (kernel.rectifier, input) = (Rectifier::RELU6, before(input)),
         _ => {}
     }
-    supports(&kernel).then_some(Chained { input, depthwise, dense, norm, kernel })
+    supports(&kernel).then_some(Chained { input, depthwise, dense, norm, kernel, left: false })
 }
 
 fn window(graph: &Graph, id: NodeId, conv: &Conv2d) -> Option<Window> {

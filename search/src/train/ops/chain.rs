@@ -1,5 +1,7 @@
 //! Chains of a rectifier, convolutions and batch norm: [`kernel::chain`] in Burn.
 
+use std::sync::Arc;
+
 use burn::{
     backend::{
         Autodiff, Backend, Dispatch, Flex,
@@ -26,7 +28,7 @@ use super::{
         chain::{self, Chain, Gradient},
         dense::Dense,
         depthwise::Depthwise,
-        norm::{self, Affine, Statistics},
+        norm::{self, Affine, Line, Statistics},
         relu::Rectifier,
     },
     tensor, values,
@@ -81,18 +83,29 @@ pub(crate) struct Parameters {
     pub(crate) epsilon: f32,
 }
 
+/// How each channel of a tensor is still to be normalised; `None` where it is done. Gradients of such a tensor are those
+/// of what it stands for.
+pub(crate) type Lines = Option<Arc<[Line]>>;
+
 /// Whether chains can be computed on the device of `x`.
 pub(crate) fn may_chain(x: &Tensor<4>) -> bool {
     is_ours(x)
 }
 
-/// A chain, normalised with the mean and variance of the batch; these come without gradients.
+/// A chain, normalised with the mean and variance of the batch; these come without gradients. What is `left` is not
+/// normalised: whoever reads it does that.
 ///
 /// # Shapes
 /// - x: `[batch, channels, height, width]`
-pub(crate) fn chain_norm_train(x: Tensor<4>, chain: Chain, parameters: Parameters) -> BatchNormTrainOutput<4> {
+pub(crate) fn chain_norm_train(
+    (x, lines): (Tensor<4>, Lines),
+    chain: Chain,
+    parameters: Parameters,
+    left: bool,
+) -> (BatchNormTrainOutput<4>, Lines) {
     let none = Tensor::<1>::zeros([1], &x.device());
     let Parameters { depthwise, dense, gamma, beta, epsilon } = parameters;
+    let learned = [&gamma, &beta].map(Tensor::to_data);
     let (output, mean, variance) = <Dispatch as Chained>::own_chain_norm(
         x.into_dispatch(),
         depthwise.unwrap_or_else(|| none.clone()).into_dispatch(),
@@ -100,13 +113,17 @@ pub(crate) fn chain_norm_train(x: Tensor<4>, chain: Chain, parameters: Parameter
         gamma.into_dispatch(),
         beta.into_dispatch(),
         chain,
+        lines,
+        left,
         epsilon,
     );
-    BatchNormTrainOutput {
-        output: Tensor::from_dispatch(output),
-        mean: Tensor::from_dispatch(mean),
-        variance: Tensor::from_dispatch(variance),
-    }
+    let [mean, variance] = [mean, variance].map(Tensor::<1>::from_dispatch);
+    let lines = left.then(|| {
+        let [gamma, beta] = learned.map(|it| it.iter::<f32>().collect::<Vec<_>>());
+        let [mean, variance] = [&mean, &variance].map(|it| it.to_data().iter::<f32>().collect());
+        norm::lines(Affine { gamma: &gamma, beta: &beta, epsilon }, &Statistics { mean, variance }).into()
+    });
+    (BatchNormTrainOutput { output: Tensor::from_dispatch(output), mean, variance }, lines)
 }
 
 /// A chain, normalised with this mean and variance; nothing learns through it.
@@ -153,6 +170,8 @@ trait Chained: Backend {
         gamma: FloatTensor<Self>,
         beta: FloatTensor<Self>,
         chain: Chain,
+        lines: Lines,
+        left: bool,
         epsilon: f32,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 
@@ -181,10 +200,13 @@ impl Chained for Flex {
         gamma: FlexTensor,
         beta: FlexTensor,
         chain: Chain,
+        lines: Lines,
+        left: bool,
         epsilon: f32,
     ) -> (FlexTensor, FlexTensor, FlexTensor) {
-        let (inputs, learned) = (Inputs::new(x, depthwise, dense, chain), Learned::new(gamma, beta, epsilon));
-        let (y, _, statistics) = inputs.normalise(&learned);
+        let inputs = Inputs::new(x, depthwise, dense, chain).normalised_by(lines);
+        let learned = Learned::new(gamma, beta, epsilon);
+        let (y, _, statistics) = inputs.normalise(&learned, left);
         let [mean, variance] = learned.tensors(&statistics);
         (y, mean, variance)
     }
@@ -232,13 +254,16 @@ impl<C: CheckpointStrategy> Chained for Autodiff<Flex, C> {
         gamma: FloatTensor<Self>,
         beta: FloatTensor<Self>,
         chain: Chain,
+        lines: Lines,
+        left: bool,
         epsilon: f32,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let nodes = [x.node(), depthwise.node(), dense.node(), gamma.node(), beta.node()];
         let prepared = Normalise.prepare::<C>(nodes).compute_bound().stateful();
-        let inputs = Inputs::new(x.into_primitive(), depthwise.into_primitive(), dense.into_primitive(), chain);
+        let inputs = Inputs::new(x.into_primitive(), depthwise.into_primitive(), dense.into_primitive(), chain)
+            .normalised_by(lines);
         let learned = Learned::new(gamma.into_primitive(), beta.into_primitive(), epsilon);
-        let (y, convolved, statistics) = inputs.normalise(&learned);
+        let (y, convolved, statistics) = inputs.normalise(&learned, left);
         let [mean, variance] = learned.tensors(&statistics).map(FloatTensor::<Self>::new);
         let y = match prepared {
             OpsKind::Tracked(prepared) => prepared.finish(State { inputs, learned, convolved, statistics }, y),
@@ -279,11 +304,17 @@ struct Inputs {
     depthwise: FlexTensor,
     dense: FlexTensor,
     chain: Chain,
+    lines: Lines,
 }
 
 impl Inputs {
     fn new(x: FlexTensor, depthwise: FlexTensor, dense: FlexTensor, chain: Chain) -> Self {
-        Self { x: in_order(x), depthwise: in_order(depthwise), dense: in_order(dense), chain }
+        Self { x: in_order(x), depthwise: in_order(depthwise), dense: in_order(dense), chain, lines: None }
+    }
+
+    /// The same, `x` normalised on the way.
+    fn normalised_by(self, lines: Lines) -> Self {
+        Self { lines, ..self }
     }
 
     /// The weights; none where there is no such convolution.
@@ -297,7 +328,7 @@ impl Inputs {
         let n = self.x.layout().shape()[0];
         let [channels, height, width] = self.chain.output();
         let mut y = vec![0.0; n * channels * height * width];
-        let made = self.chain.forward(values(&self.x), self.weights(), &mut y, after);
+        let made = self.chain.forward(values(&self.x), self.lines.as_deref(), self.weights(), &mut y, after);
         (tensor(y, [n, channels, height, width]), made)
     }
 
@@ -305,11 +336,14 @@ impl Inputs {
         self.fill(|_| {}).0
     }
 
-    /// The normalised output, the output before that, and its statistics.
-    fn normalise(&self, learned: &Learned) -> (FlexTensor, FlexTensor, Statistics) {
+    /// The output, normalised unless that is `left` to its readers; the output before that, and its statistics.
+    fn normalise(&self, learned: &Learned, left: bool) -> (FlexTensor, FlexTensor, Statistics) {
         let [channels, height, width] = self.chain.output();
         let (convolved, parts) = self.fill(|y| norm::measure(channels, height * width, y));
         let statistics = norm::join(channels, parts);
+        if left {
+            return (convolved.clone(), convolved, statistics);
+        }
         let mut y = vec![0.0; values(&convolved).len()];
         norm::forward(height * width, values(&convolved), learned.affine(), &statistics, &mut y);
         (tensor(y, convolved.layout().shape().clone()), convolved, statistics)
@@ -318,7 +352,8 @@ impl Inputs {
     /// The gradients of input and weights, where `wanted`.
     fn backward(&self, gradient: &Gradient<'_>, wanted: [bool; 3]) -> [Option<FlexTensor>; 3] {
         let mut dx = wanted[0].then(|| vec![0.0; values(&self.x).len()]);
-        let weights = self.chain.backward(values(&self.x), self.weights(), gradient, dx.as_deref_mut());
+        let weights =
+            self.chain.backward(values(&self.x), self.lines.as_deref(), self.weights(), gradient, dx.as_deref_mut());
         let [depthwise, dense] = weights.map(Some);
         let like = |made: Option<Vec<f32>>, of: &FlexTensor| Some(tensor(made?, of.layout().shape().clone()));
         [

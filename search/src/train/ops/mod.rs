@@ -23,7 +23,7 @@ use burn::{
 
 pub use batch_norm::batch_norm_train;
 pub use chain::conv2d;
-pub(crate) use chain::{Parameters, chain_norm, chain_norm_train, may_chain};
+pub(crate) use chain::{Lines, Parameters, chain_norm, chain_norm_train, may_chain};
 pub(crate) use kernel::{
     chain::{Chain, supports},
     dense::Dense,

@@ -264,7 +264,7 @@ proptest! {
             &|x, w, v| {
                 let x = wide(x);
                 let parameters = parameters(&x, w, v);
-                super::chain_norm_train(x, chain, parameters).output
+                super::chain_norm_train((x, None), chain, parameters, false).0.output
             },
             &|x, w, v| {
                 let [gamma, beta] = learned(&x);
@@ -315,7 +315,7 @@ fn cases() -> Vec<(Inputs, Box<dyn Fn(Tensor<4>, Tensor<4>, Tensor<1>) -> Tensor
         let ones = Tensor::<1>::ones([10], &x.device());
         let (depthwise, dense) = (Some(w.reshape([-1])), Some(v));
         let parameters = super::Parameters { depthwise, dense, gamma: ones.clone(), beta: ones, epsilon: 1e-3 };
-        super::chain_norm_train(x, chain, parameters).output
+        super::chain_norm_train((x, None), chain, parameters, false).0.output
     };
     vec![
         (Inputs { weight: [6, 1, 3, 3], vector: 60, ..plain }, Box::new(norm)),

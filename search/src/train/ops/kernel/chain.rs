@@ -8,8 +8,9 @@ use rayon::prelude::*;
 use super::{
     dense::{Correlate, Dense, MatchUp, Phases, Unstride},
     depthwise::{self, Depthwise},
+    entry::Entry,
     group,
-    norm::Curve,
+    norm::{Curve, Line},
     planes::{Layout, Planes, PlanesMut, Sheet},
     product::{Lines, Panels, Source, Target, match_up, multiply},
     relu::Rectifier,
@@ -84,6 +85,13 @@ impl Chain {
         }
     }
 
+    /// How each channel of the input is read: `lines` say how to normalise it, where the norm before it has not.
+    fn entries(&self, lines: Option<&[Line]>) -> Vec<Entry> {
+        let [channels, _] = self.input();
+        let line = |at: usize| lines.map_or(Line::PLAIN, |lines| lines[at]);
+        (0..channels).map(|at| Entry::new(line(at), self.rectifier)).collect()
+    }
+
     /// Convolves `x`; `after` is done to the output of each group of images while it is in the cache.
     ///
     /// # Shapes
@@ -92,23 +100,24 @@ impl Chain {
     pub(crate) fn forward<T: Send>(
         &self,
         x: &[f32],
+        lines: Option<&[Line]>,
         weights: Weights<'_>,
         y: &mut [f32],
         after: impl Fn(&mut [f32]) -> T + Sync,
     ) -> Vec<T> {
         let [from, to] = self.sizes();
         let images = group(y.len() / to);
+        let entries = self.entries(lines);
         let panels = self.dense.map(|dense| dense.ahead(weights[1]));
         let tasks = y.par_chunks_mut(images * to).zip(x.par_chunks(images * from));
         let convolve = |(y, x): (&mut [f32], &[f32])| {
-            self.forward_group(x, weights[0], panels.as_ref(), y);
+            self.forward_group(x, &entries, weights[0], panels.as_ref(), y);
             after(y)
         };
         tasks.map(convolve).collect()
     }
 
-    fn forward_group(&self, x: &[f32], weights: &[f32], panels: Option<&Panels>, y: &mut [f32]) {
-        let rectifier = self.rectifier;
+    fn forward_group(&self, x: &[f32], entries: &[Entry], weights: &[f32], panels: Option<&Panels>, y: &mut [f32]) {
         let ([from, to], [channels, area]) = (self.sizes(), self.input());
         let [out, height, width] = self.output();
         let images = y.len() / to;
@@ -116,10 +125,10 @@ impl Chain {
             let Some(depthwise) = &self.depthwise else { return };
             let x = Planes::new(x, Layout::batch(channels, area, images));
             let y = PlanesMut::new(y, Layout::batch(out, height * width, images));
-            return run(&depthwise.window, depthwise::Forward { depthwise, rectifier, weights, x, y });
+            return run(&depthwise.window, depthwise::Forward { depthwise, entries, weights, x, y });
         };
         if !dense.is_pointwise() {
-            return Arch::new().dispatch(Correlate { dense, panels, rectifier, source: x, result: y });
+            return Arch::new().dispatch(Correlate { dense, panels, entries, source: x, result: y });
         }
         let [middle, middle_area] = self.middle();
         let mut sheet = Sheet::new(middle, middle_area, 1);
@@ -128,9 +137,9 @@ impl Chain {
             match &self.depthwise {
                 Some(depthwise) => {
                     let y = sheet.planes_mut();
-                    run(&depthwise.window, depthwise::Forward { depthwise, rectifier, weights, x, y });
+                    run(&depthwise.window, depthwise::Forward { depthwise, entries, weights, x, y });
                 }
-                None => gather(dense, rectifier, x, sheet.planes_mut()),
+                None => gather(dense, entries, x, sheet.planes_mut()),
             }
             let pitch = height * width;
             Arch::new().dispatch(Multiply { panels, sheet: &sheet, image: 0, target: y, pitch, area: pitch });
@@ -146,12 +155,14 @@ impl Chain {
     pub(crate) fn backward(
         &self,
         x: &[f32],
+        lines: Option<&[Line]>,
         weights: Weights<'_>,
         gradient: &Gradient<'_>,
         dx: Option<&mut [f32]>,
     ) -> [Vec<f32>; 2] {
         let [from, to] = self.sizes();
         let images = group(gradient.dy.len() / to);
+        let entries = self.entries(lines);
         let phases = self.dense.filter(|it| !it.is_pointwise()).and_then(|it| Phases::new(&it, weights[1]));
         let panels = self.dense.map(|dense| dense.back(weights[1]));
         let n_groups = gradient.dy.len().div_ceil(images * to);
@@ -171,6 +182,7 @@ impl Chain {
             let mut parts = weights.map(|it| vec![0.0; it.len()]);
             self.backward_group(
                 &x[cut(x, from)],
+                &entries,
                 weights[0],
                 panels.as_ref(),
                 phases.as_ref(),
@@ -187,6 +199,7 @@ impl Chain {
     fn backward_group(
         &self,
         x: &[f32],
+        entries: &[Entry],
         weights: &[f32],
         panels: Option<&Panels>,
         phases: Option<&Phases>,
@@ -194,22 +207,21 @@ impl Chain {
         mut dx: Option<&mut [f32]>,
         [depthwise_part, dense_part]: &mut [Vec<f32>; 2],
     ) {
-        let rectifier = self.rectifier;
         let ([from, to], [channels, area]) = (self.sizes(), self.input());
         let [out, height, width] = self.output();
         if let (Some(panels), Some(dense)) = (panels, self.dense.as_ref().filter(|it| !it.is_pointwise())) {
             let made = gradient.of_chain(height * width);
             let dy = made.as_deref().unwrap_or(gradient.dy);
-            Arch::new().dispatch(MatchUp { dense, rectifier, x, dy, part: dense_part });
+            Arch::new().dispatch(MatchUp { dense, entries, x, dy, part: dense_part });
             if let Some(dx) = dx {
                 match phases {
                     Some(phases) => Arch::new().dispatch(Unstride { phases, dy, dx: &mut *dx }),
                     None => {
-                        let (dense, rectifier) = (&dense.turned(), Rectifier::NONE);
-                        Arch::new().dispatch(Correlate { dense, panels, rectifier, source: dy, result: &mut *dx });
+                        let (dense, entries) = (&dense.turned(), &vec![Entry::PLAIN; dense.to]);
+                        Arch::new().dispatch(Correlate { dense, panels, entries, source: dy, result: &mut *dx });
                     }
                 }
-                mask(rectifier, x, dx);
+                mask(entries, area, x, dx);
             }
             return;
         }
@@ -238,13 +250,13 @@ impl Chain {
             match (&self.depthwise, &self.dense, &mut again) {
                 (Some(depthwise), _, again) => {
                     let (y, dw) = (again.as_mut().map(|it| it.planes_mut()), &mut **depthwise_part);
-                    let backward = depthwise::Backward { depthwise, rectifier, weights, x, dy: dmiddle, y, dx, dw };
+                    let backward = depthwise::Backward { depthwise, entries, weights, x, dy: dmiddle, y, dx, dw };
                     run(&depthwise.window, backward);
                 }
                 (None, Some(dense), Some(again)) => {
-                    gather(dense, rectifier, x, again.planes_mut());
+                    gather(dense, entries, x, again.planes_mut());
                     if let Some(dx) = dx {
-                        scatter(dense, rectifier, x, dmiddle, dx);
+                        scatter(dense, entries, x, dmiddle, dx);
                     }
                 }
                 (None, ..) => {}
@@ -312,39 +324,37 @@ impl Part<'_> {
     }
 }
 
-/// `dx` where the rectifier let `x` through, 0 elsewhere.
-fn mask(rectifier: Rectifier, x: &[f32], dx: &mut [f32]) {
-    if rectifier != Rectifier::NONE {
-        vectorised(
-            #[inline(always)]
-            || {
-                for (dx, x) in dx.iter_mut().zip(x) {
-                    *dx = rectifier.back(*x, *dx);
-                }
-            },
-        );
-    }
+/// Sets `dx` to zero where the rectifier let no gradient through.
+fn mask(entries: &[Entry], area: usize, x: &[f32], dx: &mut [f32]) {
+    vectorised(
+        #[inline(always)]
+        || {
+            for ((x, dx), entry) in x.chunks_exact(area).zip(dx.chunks_exact_mut(area)).zip(entries.iter().cycle()) {
+                entry.mask(x, dx);
+            }
+        },
+    );
 }
 
-/// Copies those pixels that a pointwise convolution reads, rectified.
-fn gather(dense: &Dense, rectifier: Rectifier, x: Planes<'_>, mut y: PlanesMut<'_>) {
+/// Copies those pixels that a pointwise convolution reads, as the entries say.
+fn gather(dense: &Dense, entries: &[Entry], x: Planes<'_>, mut y: PlanesMut<'_>) {
     let window = &dense.window;
     vectorised(
         #[inline(always)]
         || {
-            for channel in 0..dense.from {
+            for (channel, entry) in entries.iter().enumerate() {
                 for image in 0..x.images() {
                     let (x, y) = (x.plane(channel, image), y.plane(channel, image));
                     if window.input == window.output {
                         for (y, x) in y.iter_mut().zip(x) {
-                            *y = rectifier.of(*x);
+                            *y = entry.of(*x);
                         }
                         continue;
                     }
                     let rows = x.chunks_exact(window.input[1]).step_by(window.stride[0]);
                     for (y, x) in y.chunks_exact_mut(window.output[1]).zip(rows) {
                         for (y, x) in y.iter_mut().zip(x.iter().step_by(window.stride[1])) {
-                            *y = rectifier.of(*x);
+                            *y = entry.of(*x);
                         }
                     }
                 }
@@ -354,17 +364,17 @@ fn gather(dense: &Dense, rectifier: Rectifier, x: Planes<'_>, mut y: PlanesMut<'
 }
 
 /// The gradient of [`gather`]'s input.
-fn scatter(dense: &Dense, rectifier: Rectifier, x: Planes<'_>, dy: Planes<'_>, mut dx: PlanesMut<'_>) {
+fn scatter(dense: &Dense, entries: &[Entry], x: Planes<'_>, dy: Planes<'_>, mut dx: PlanesMut<'_>) {
     let window = &dense.window;
     vectorised(
         #[inline(always)]
         || {
-            for channel in 0..dense.from {
+            for (channel, entry) in entries.iter().enumerate() {
                 for image in 0..x.images() {
                     let (x, dx, dy) = (x.plane(channel, image), dx.plane(channel, image), dy.plane(channel, image));
                     if window.input == window.output {
                         for ((dx, dy), x) in dx.iter_mut().zip(dy).zip(x) {
-                            *dx = rectifier.back(*x, *dy);
+                            *dx = entry.back(*x, *dy);
                         }
                         continue;
                     }
@@ -374,7 +384,7 @@ fn scatter(dense: &Dense, rectifier: Rectifier, x: Planes<'_>, dy: Planes<'_>, m
                         dx.chunks_exact_mut(columns_in).zip(x.chunks_exact(columns_in)).step_by(window.stride[0]);
                     for ((dx, x), dy) in rows.zip(dy.chunks_exact(columns_out)) {
                         for ((dx, x), dy) in dx.iter_mut().zip(x).step_by(window.stride[1]).zip(dy) {
-                            *dx = rectifier.back(*x, *dy);
+                            *dx = entry.back(*x, *dy);
                         }
                     }
                 }

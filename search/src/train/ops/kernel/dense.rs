@@ -8,8 +8,8 @@ use kernels::{Padded, Window};
 use pulp::{Simd, WithSimd};
 
 use super::{
+    entry::Entry,
     product::{Lines, Panels, Source, Target, match_up, multiply},
-    relu::Rectifier,
 };
 
 /// A convolution from `from` to `to` channels.
@@ -65,11 +65,11 @@ impl Dense {
     }
 }
 
-/// Multiplies every image of `source`, rectified first.
+/// Multiplies every image of `source`, read as the entries say.
 pub(super) struct Correlate<'a> {
     pub(super) dense: &'a Dense,
     pub(super) panels: &'a Panels,
-    pub(super) rectifier: Rectifier,
+    pub(super) entries: &'a [Entry],
     pub(super) source: &'a [f32],
     pub(super) result: &'a mut [f32],
 }
@@ -79,7 +79,7 @@ impl WithSimd for Correlate<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { dense: Dense { window, from, to }, panels, rectifier, source, result } = self;
+        let Self { dense: Dense { window, from, to }, panels, entries, source, result } = self;
         let [height, width] = window.output;
         let [from_area, to_area] = window.areas();
         // Rows that are no whole vectors are read one after the other, with the zeros between them.
@@ -88,7 +88,7 @@ impl WithSimd for Correlate<'_> {
         let (offsets, pitch) = (laid.offsets(), laid.pitch);
         let mut rows = vec![0.0; if one { to * height * pitch } else { 0 }];
         for (values, source) in result.chunks_exact_mut(to * to_area).zip(source.chunks_exact(from * from_area)) {
-            laid.fill(source, rectifier);
+            laid.fill(source, entries);
             let source = Source { values: &laid.values, offsets: &offsets, step: pitch };
             if !one {
                 let target = &mut Target { values, pitch: to_area, height, width, adds: false };
@@ -212,11 +212,11 @@ impl WithSimd for Unstride<'_> {
     }
 }
 
-/// Adds the gradient of a convolution's weights by some images, rectified first: how the gradient of each channel
+/// Adds the gradient of a convolution's weights by some images, read as the entries say: how the gradient of each channel
 /// matches each moved channel of the input.
 pub(super) struct MatchUp<'a> {
     pub(super) dense: &'a Dense,
-    pub(super) rectifier: Rectifier,
+    pub(super) entries: &'a [Entry],
     pub(super) x: &'a [f32],
     pub(super) dy: &'a [f32],
     pub(super) part: &'a mut [f32],
@@ -227,11 +227,11 @@ impl WithSimd for MatchUp<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { dense: Dense { window, from, to }, rectifier, x, dy, part } = self;
+        let Self { dense: Dense { window, from, to }, entries, x, dy, part } = self;
         let [height, width] = window.output;
         let images = dy.len() / (to * height * width);
         let mut laid = Laid::new::<S>(window, *from, images, true);
-        laid.fill(x, rectifier);
+        laid.fill(x, entries);
         // The gradient stands likewise, with zeros between its rows: those of all images are one.
         let Laid { rows, pitch, .. } = laid;
         let mut spread = vec![0.0; to * images * rows * pitch + S::F32_LANES];
@@ -304,12 +304,13 @@ impl<'a> Laid<'a> {
             .collect()
     }
 
-    /// Copies images, rectified.
+    /// Copies images as the entries say.
     #[inline(always)]
-    fn fill(&mut self, images: &[f32], rectifier: Rectifier) {
+    fn fill(&mut self, images: &[f32], entries: &[Entry]) {
         let Window { stride, start, input: [height, width], .. } = *self.window;
         for (at, plane) in images.chunks_exact(height * width).enumerate() {
             let (image, channel) = (at / self.channels, at % self.channels);
+            let entry = entries[channel];
             for (u, line) in plane.chunks_exact(width).enumerate() {
                 let (row, r) = ((u + start[0]) / stride[0], (u + start[0]) % stride[0]);
                 if row >= self.rows {
@@ -325,12 +326,12 @@ impl<'a> Laid<'a> {
                     let Some(line) = line.get(from..) else { continue };
                     if stride[1] == 1 {
                         for (to, from) in target.iter_mut().zip(line) {
-                            *to = rectifier.of(*from);
+                            *to = entry.of(*from);
                         }
                         continue;
                     }
                     for (to, from) in target.iter_mut().zip(line.iter().step_by(stride[1])) {
-                        *to = rectifier.of(*from);
+                        *to = entry.of(*from);
                     }
                 }
             }

@@ -9,8 +9,8 @@ use kernels::{
 use pulp::Simd;
 
 use super::{
+    entry::Entry,
     planes::{Planes, PlanesMut},
-    relu::Rectifier,
 };
 
 /// A depthwise convolution.
@@ -22,10 +22,10 @@ pub(crate) struct Depthwise {
     pub(crate) channels: usize,
 }
 
-/// Convolves some images, rectified first.
+/// Convolves some images, each channel read as its entry says.
 pub(super) struct Forward<'a> {
     pub(super) depthwise: &'a Depthwise,
-    pub(super) rectifier: Rectifier,
+    pub(super) entries: &'a [Entry],
     pub(super) weights: &'a [f32],
     pub(super) x: Planes<'a>,
     pub(super) y: PlanesMut<'a>,
@@ -34,24 +34,25 @@ pub(super) struct Forward<'a> {
 impl Task for Forward<'_> {
     #[inline(always)]
     fn run<S: Simd, const K: usize>(self, simd: S) {
-        let Self { depthwise: Depthwise { window, channels }, rectifier, weights, x, mut y } = self;
+        let Self { depthwise: Depthwise { window, channels }, entries, weights, x, mut y } = self;
+        let mut scratch = vec![0.0; window.areas()[0]];
         let across = Across::forward(window);
         let mut padded = Padded::under::<S>(window, 0.0);
         for channel in 0..*channels {
             let taps = taps::<K>(weights, channel);
             for image in 0..x.images() {
-                rectifier.fill(simd, &mut padded, x.plane(channel, image), window.input[1]);
+                entries[channel].fill(simd, &mut padded, x.plane(channel, image), window.input[1], &mut scratch);
                 fold(simd, &across, &padded, WeightedSum { taps, start: 0.0 }, y.plane(channel, image));
             }
         }
     }
 }
 
-/// The gradients of input and weights by some images, which are rectified first; and, where wanted, the output
-/// once more.
+/// The gradients of input and weights by some images, read as the entries say; and, where wanted, the output once
+/// more.
 pub(super) struct Backward<'a> {
     pub(super) depthwise: &'a Depthwise,
-    pub(super) rectifier: Rectifier,
+    pub(super) entries: &'a [Entry],
     pub(super) weights: &'a [f32],
     pub(super) x: Planes<'a>,
     pub(super) dy: Planes<'a>,
@@ -64,7 +65,9 @@ pub(super) struct Backward<'a> {
 impl Task for Backward<'_> {
     #[inline(always)]
     fn run<S: Simd, const K: usize>(self, simd: S) {
-        let Self { depthwise: Depthwise { window, channels }, rectifier, weights, x, dy, mut y, mut dx, dw } = self;
+        let Self { depthwise: Depthwise { window, channels }, entries, weights, x, dy, mut y, mut dx, dw } = self;
+        let mut scratch = vec![0.0; window.areas()[0].max(window.areas()[1])];
+        let area = window.areas();
         let [columns_in, columns_out] = [window.input[1], window.output[1]];
         let ahead = Across::forward(window);
         let back = Across::backward(window);
@@ -81,23 +84,19 @@ impl Task for Backward<'_> {
             let mut sums = [[simd.splat_f32s(0.0); K]; K];
             for image in 0..x.images() {
                 let (x, dy) = (x.plane(channel, image), dy.plane(channel, image));
-                rectifier.fill(simd, &mut x_padded, x, columns_in);
+                entries[channel].fill(simd, &mut x_padded, x, columns_in, &mut scratch[..area[0]]);
                 if let Some(y) = &mut y {
                     fold(simd, &ahead, &x_padded, WeightedSum { taps, start: 0.0 }, y.plane(channel, image));
                 }
-                Rectifier::NONE.fill(simd, &mut dy_padded, dy, columns_out);
+                Entry::PLAIN.fill(simd, &mut dy_padded, dy, columns_out, &mut scratch[..area[1]]);
                 if let Some(dx) = &mut dx {
                     let dx = dx.plane(channel, image);
                     fold(simd, &back, &dy_padded, WeightedSum { taps: &flipped, start: 0.0 }, dx);
-                    if rectifier != Rectifier::NONE {
-                        for (dx, x) in dx.iter_mut().zip(x) {
-                            *dx = rectifier.back(*x, *dx);
-                        }
-                    }
+                    entries[channel].mask(x, dx);
                 }
                 let (dense, left) = match &mut dy_dense {
                     Some(dense) => {
-                        Rectifier::NONE.fill(simd, dense, dy, columns_out);
+                        Entry::PLAIN.fill(simd, dense, dy, columns_out, &mut scratch[..area[1]]);
                         (&*dense, 0)
                     }
                     None => (&dy_padded, left),

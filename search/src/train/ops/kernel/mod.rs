@@ -7,6 +7,7 @@
 pub(crate) mod chain;
 pub(crate) mod dense;
 pub(crate) mod depthwise;
+mod entry;
 pub(crate) mod norm;
 mod planes;
 pub(crate) mod pool;

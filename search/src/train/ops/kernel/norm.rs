@@ -172,16 +172,20 @@ pub(crate) fn backward(area: usize, x: &[f32], curves: &[Curve], dy: Option<&[f3
     }
 }
 
-/// How a channel is normalised.
+/// How a channel is normalised: `slope (x - mean) + shift`.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Line {
-    slope: f32,
-    mean: f32,
-    shift: f32,
+    pub(super) slope: f32,
+    pub(super) mean: f32,
+    pub(super) shift: f32,
 }
 
 impl Line {
+    /// Values as they are.
+    pub(super) const PLAIN: Self = Self { slope: 1.0, mean: 0.0, shift: 0.0 };
+
     #[inline(always)]
-    fn at(&self, x: f32) -> f32 {
+    pub(super) fn at(&self, x: f32) -> f32 {
         self.slope * (x - self.mean) + self.shift
     }
 }

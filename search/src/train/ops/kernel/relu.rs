@@ -1,7 +1,5 @@
 //! Rectifiers, forward and backward.
 
-use kernels::Padded;
-use pulp::Simd;
 use rayon::prelude::*;
 
 use super::vectorised;
@@ -35,18 +33,9 @@ impl Rectifier {
         if self.low < x && x < self.high { dy } else { 0.0 }
     }
 
-    /// Copies a plane between zeros, rectified.
-    #[inline(always)]
-    pub(super) fn fill<S: Simd>(self, simd: S, padded: &mut Padded, plane: &[f32], columns: usize) {
-        padded.fill_clamped(simd, plane, columns, self.low, self.high);
-    }
-
-    /// Rectifies a padded plane, whose edges are zeros.
-    #[inline(always)]
-    pub(super) fn clamp<S: Simd>(self, simd: S, padded: &mut Padded) {
-        if self != Self::NONE {
-            padded.clamp(simd, self.low, self.high);
-        }
+    /// The lowest and the highest value.
+    pub(super) fn ends(self) -> [f32; 2] {
+        [self.low, self.high]
     }
 }
 
