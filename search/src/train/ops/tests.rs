@@ -296,6 +296,57 @@ proptest! {
     }
 }
 
+/// Two chains, the first of which leaves its norm to the second, are as good as normalised in between.
+#[test]
+fn a_norm_may_be_left_to_the_reader() {
+    let window = |kernel: usize, pad: usize, stride: usize, input: [usize; 2]| {
+        Window::sliding(input, [kernel; 2], [stride; 2], [(pad, pad); 2], [1; 2]).expect("the window fits")
+    };
+    let (channels, size) = (6, [9, 16]);
+    let dense = |window: Window| Some(Dense { window, from: channels, to: channels });
+    let first = Chain { rectifier: Rectifier::NONE, depthwise: None, dense: dense(window(1, 0, 1, size)) };
+    let depthwise = |stride: usize| Some(Depthwise { window: window(3, 1, stride, size), channels });
+    let readers = [
+        Chain { rectifier: Rectifier::RELU, depthwise: depthwise(1), dense: None },
+        Chain { rectifier: Rectifier::RELU6, depthwise: depthwise(2), dense: None },
+        Chain { rectifier: Rectifier::NONE, depthwise: depthwise(1), dense: None },
+        Chain { rectifier: Rectifier::RELU, depthwise: None, dense: dense(window(1, 0, 1, size)) },
+        Chain { rectifier: Rectifier::RELU, depthwise: None, dense: dense(window(1, 0, 2, size)) },
+        Chain { rectifier: Rectifier::RELU, depthwise: None, dense: dense(window(3, 1, 2, size)) },
+    ];
+    for reader in readers {
+        let kernel = if reader.depthwise.is_some() || reader.dense == dense(window(3, 1, 2, size)) { 3 } else { 1 };
+        let groups = if reader.depthwise.is_some() { channels } else { 1 };
+        let inputs = Inputs {
+            image: [20, channels, size[0], size[1]],
+            weight: [channels, channels / groups, kernel, kernel],
+            vector: channels * channels,
+        };
+        let run = |left: bool| {
+            move |x: Tensor<4>, w: Tensor<4>, v: Tensor<1>| {
+                let line = |slope: f32, start: f32| -> Tensor<1> {
+                    let values: Vec<f32> = (0..channels).map(|at| start + slope * at as f32).collect();
+                    Tensor::from_data(TensorData::new(values, [channels]), &x.device())
+                };
+                let parameters = |depthwise, dense| super::Parameters {
+                    depthwise,
+                    dense,
+                    gamma: line(0.5, 0.8),
+                    beta: line(-0.2, 0.7),
+                    epsilon: 1e-3,
+                };
+                let (made, lines) = super::chain_norm_train((x.clone(), None), first, parameters(None, Some(v)), left);
+                assert_eq!(lines.is_some(), left);
+                let weight = Some(w.reshape([-1]));
+                let weights = if reader.depthwise.is_some() { (weight, None) } else { (None, weight) };
+                let parameters = parameters(weights.0, weights.1);
+                super::chain_norm_train((made.output, lines), reader, parameters, false).0.output
+            }
+        };
+        check(inputs, &run(true), &run(false));
+    }
+}
+
 /// A few of each kind, some with more images than there are groups.
 fn cases() -> Vec<(Inputs, Box<dyn Fn(Tensor<4>, Tensor<4>, Tensor<1>) -> Tensor<4> + Sync>)> {
     let conv = |stride, pad, dilation, groups| {

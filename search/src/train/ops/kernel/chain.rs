@@ -221,7 +221,7 @@ impl Chain {
                         Arch::new().dispatch(Correlate { dense, panels, entries, source: dy, result: &mut *dx });
                     }
                 }
-                mask(entries, area, x, dx);
+                Arch::new().dispatch(Mask { entries, area, x, dx });
             }
             return;
         }
@@ -325,15 +325,23 @@ impl Part<'_> {
 }
 
 /// Sets `dx` to zero where the rectifier let no gradient through.
-fn mask(entries: &[Entry], area: usize, x: &[f32], dx: &mut [f32]) {
-    vectorised(
-        #[inline(always)]
-        || {
-            for ((x, dx), entry) in x.chunks_exact(area).zip(dx.chunks_exact_mut(area)).zip(entries.iter().cycle()) {
-                entry.mask(x, dx);
-            }
-        },
-    );
+struct Mask<'a> {
+    entries: &'a [Entry],
+    area: usize,
+    x: &'a [f32],
+    dx: &'a mut [f32],
+}
+
+impl WithSimd for Mask<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { entries, area, x, dx } = self;
+        for ((x, dx), entry) in x.chunks_exact(area).zip(dx.chunks_exact_mut(area)).zip(entries.iter().cycle()) {
+            entry.mask(simd, x, dx);
+        }
+    }
 }
 
 /// Copies those pixels that a pointwise convolution reads, as the entries say.

@@ -92,7 +92,7 @@ impl Task for Backward<'_> {
                 if let Some(dx) = &mut dx {
                     let dx = dx.plane(channel, image);
                     fold(simd, &back, &dy_padded, WeightedSum { taps: &flipped, start: 0.0 }, dx);
-                    entries[channel].mask(x, dx);
+                    entries[channel].mask(simd, x, dx);
                 }
                 let (dense, left) = match &mut dy_dense {
                     Some(dense) => {
