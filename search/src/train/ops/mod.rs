@@ -1,8 +1,8 @@
 //! Operations of our own for the processor, many times faster there than Burn's generic ones.
 //!
 //! Each takes the arguments of Burn's function of the same name and gives the same result but for
-//! rounding; on other devices, and for what the kernels do not know, it calls that function. A result
-//! is the same, bit for bit, for any number of threads.
+//! rounding; on other devices, and for what the kernels do not know, it calls that function. Chains
+//! stand for several of them. A result is the same, bit for bit, for any number of threads.
 //!
 //! Reading order: `kernel` (what is computed, on slices), then any other file (how Burn calls it).
 

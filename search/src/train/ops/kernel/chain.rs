@@ -107,17 +107,18 @@ impl Chain {
     ) -> Vec<T> {
         let [from, to] = self.sizes();
         let images = group(y.len() / to);
-        let entries = self.entries(lines);
         let panels = self.dense.map(|dense| dense.ahead(weights[1]));
+        let prepared = Prepared { entries: self.entries(lines), depthwise: weights[0], panels };
         let tasks = y.par_chunks_mut(images * to).zip(x.par_chunks(images * from));
         let convolve = |(y, x): (&mut [f32], &[f32])| {
-            self.forward_group(x, &entries, weights[0], panels.as_ref(), y);
+            self.forward_group(x, &prepared, y);
             after(y)
         };
         tasks.map(convolve).collect()
     }
 
-    fn forward_group(&self, x: &[f32], entries: &[Entry], weights: &[f32], panels: Option<&Panels>, y: &mut [f32]) {
+    fn forward_group(&self, x: &[f32], prepared: &Prepared<'_>, y: &mut [f32]) {
+        let Prepared { entries, depthwise: weights, panels } = prepared;
         let ([from, to], [channels, area]) = (self.sizes(), self.input());
         let [out, height, width] = self.output();
         let images = y.len() / to;
@@ -162,9 +163,9 @@ impl Chain {
     ) -> [Vec<f32>; 2] {
         let [from, to] = self.sizes();
         let images = group(gradient.dy.len() / to);
-        let entries = self.entries(lines);
-        let phases = self.dense.filter(|it| !it.is_pointwise()).and_then(|it| Phases::new(&it, weights[1]));
         let panels = self.dense.map(|dense| dense.back(weights[1]));
+        let prepared = Prepared { entries: self.entries(lines), depthwise: weights[0], panels };
+        let phases = self.dense.filter(|it| !it.is_pointwise()).and_then(|it| Phases::new(&it, weights[1]));
         let n_groups = gradient.dy.len().div_ceil(images * to);
         let dx: Vec<Option<&mut [f32]>> = match dx {
             Some(dx) => dx.chunks_mut(images * from).map(Some).collect(),
@@ -180,56 +181,36 @@ impl Chain {
                 norm: gradient.norm.map(|(y, curves)| (&y[cut(y, to)], curves)),
             };
             let mut parts = weights.map(|it| vec![0.0; it.len()]);
-            self.backward_group(
-                &x[cut(x, from)],
-                &entries,
-                weights[0],
-                panels.as_ref(),
-                phases.as_ref(),
-                &gradient,
-                dx,
-                &mut parts,
-            );
+            let x = &x[cut(x, from)];
+            match self.dense.as_ref().filter(|it| !it.is_pointwise()) {
+                Some(dense) => {
+                    backward_dense(dense, x, &prepared, phases.as_ref(), &gradient, dx, &mut parts[1]);
+                }
+                None => self.backward_group(x, &prepared, &gradient, dx, &mut parts),
+            }
             parts
         };
         let parts: Vec<[Vec<f32>; 2]> = dx.into_par_iter().enumerate().map(part).collect();
         [0, 1].map(|which| sum_groups(parts.iter().map(|part| part[which].as_slice()), weights[which].len()))
     }
 
+    /// Of chains whose last convolution is pointwise, or depthwise.
     fn backward_group(
         &self,
         x: &[f32],
-        entries: &[Entry],
-        weights: &[f32],
-        panels: Option<&Panels>,
-        phases: Option<&Phases>,
+        prepared: &Prepared<'_>,
         gradient: &Gradient<'_>,
         mut dx: Option<&mut [f32]>,
         [depthwise_part, dense_part]: &mut [Vec<f32>; 2],
     ) {
+        let Prepared { entries, depthwise: weights, panels } = prepared;
         let ([from, to], [channels, area]) = (self.sizes(), self.input());
         let [out, height, width] = self.output();
-        if let (Some(panels), Some(dense)) = (panels, self.dense.as_ref().filter(|it| !it.is_pointwise())) {
-            let made = gradient.of_chain(height * width);
-            let dy = made.as_deref().unwrap_or(gradient.dy);
-            Arch::new().dispatch(MatchUp { dense, entries, x, dy, part: dense_part });
-            if let Some(dx) = dx {
-                match phases {
-                    Some(phases) => Arch::new().dispatch(Unstride { phases, dy, dx: &mut *dx }),
-                    None => {
-                        let (dense, entries) = (&dense.turned(), &vec![Entry::PLAIN; dense.to]);
-                        Arch::new().dispatch(Correlate { dense, panels, entries, source: dy, result: &mut *dx });
-                    }
-                }
-                Arch::new().dispatch(Mask { entries, area, x, dx });
-            }
-            return;
-        }
         let [middle, middle_area] = self.middle();
         let most = (LONG / height.max(1) / width.max(1)).clamp(1, gradient.dy.len() / to);
         let mut dz = Sheet::new(out, height * width, most);
-        let mut dmiddle = panels.map(|_| Sheet::new(middle, middle_area, most));
-        let mut again = panels.map(|_| Sheet::new(middle, middle_area, most));
+        let mut dmiddle = panels.as_ref().map(|_| Sheet::new(middle, middle_area, most));
+        let mut again = panels.as_ref().map(|_| Sheet::new(middle, middle_area, most));
         for start in (0..gradient.dy.len() / to).step_by(most) {
             let n = most.min(gradient.dy.len() / to - start);
             let cut = |size: usize| start * size..(start + n) * size;
@@ -266,6 +247,43 @@ impl Chain {
             }
         }
     }
+}
+
+/// What all groups of images share.
+struct Prepared<'a> {
+    /// How each channel of the input is read.
+    entries: Vec<Entry>,
+    /// Weights of the depthwise convolution.
+    depthwise: &'a [f32],
+    /// Those of the other, in the order in which they are used.
+    panels: Option<Panels>,
+}
+
+/// Of a chain that is one convolution which is not pointwise.
+fn backward_dense(
+    dense: &Dense,
+    x: &[f32],
+    prepared: &Prepared<'_>,
+    phases: Option<&Phases>,
+    gradient: &Gradient<'_>,
+    dx: Option<&mut [f32]>,
+    part: &mut [f32],
+) {
+    let entries = &prepared.entries;
+    let [area, out_area] = dense.window.areas();
+    let made = gradient.of_chain(out_area);
+    let dy = made.as_deref().unwrap_or(gradient.dy);
+    Arch::new().dispatch(MatchUp { dense, entries, x, dy, part });
+    let Some(dx) = dx else { return };
+    match (phases, &prepared.panels) {
+        (Some(phases), _) => Arch::new().dispatch(Unstride { phases, dy, dx: &mut *dx }),
+        (None, Some(panels)) => {
+            let (dense, entries) = (&dense.turned(), &vec![Entry::PLAIN; dense.to]);
+            Arch::new().dispatch(Correlate { dense, panels, entries, source: dy, result: &mut *dx });
+        }
+        (None, None) => {}
+    }
+    Arch::new().dispatch(Mask { entries, area, x, dx });
 }
 
 /// Pixels that a row should have whose products are added up.
