@@ -35,7 +35,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 fn networks() -> Result<Vec<(&'static str, Graph)>, GraphError> {
     use CellOp::{AvgPool, Identity, MaxPool, SepConv3, SepConv5};
-    // The cell that the demo found: see docs/results/demo-receipt.json.
+    // A cell that the demo once found.
     let demo = [
         ([0, 0], [SepConv5, MaxPool]),
         ([2, 0], [SepConv5, Identity]),

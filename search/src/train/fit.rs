@@ -175,9 +175,11 @@ impl Scorer<'_> {
         batches
             .map(|batch| {
                 let labels = batch.labels.clone();
-                let image = images(batch, shape, &device);
-                let (logits, _) = forward(self.graph, &loan, image, Statistics::Running, None);
-                n_correct(logits, &labels)
+                shared::on_pool(|| {
+                    let image = images(batch, shape, &device);
+                    let (logits, _) = forward(self.graph, &loan, image, Statistics::Running, None);
+                    n_correct(logits, &labels)
+                })
             })
             .sum()
     }

@@ -72,10 +72,13 @@ impl Supernet {
     fn score(&mut self, child: &Graph, indices: &[usize]) -> usize {
         let batch = data::batch(&self.set.part, indices, &self.set.normalisation, None);
         let labels = batch.labels.clone();
-        let loan = self.bank.lend(child, false);
-        let image = images(batch, self.set.part.shape, &self.device);
-        let (logits, _) = forward(child, &loan, image, Statistics::Batch, None);
-        n_correct(logits, &labels)
+        let Self { set, device, bank, .. } = self;
+        on_pool(|| {
+            let loan = bank.lend(child, false);
+            let image = images(batch, set.part.shape, device);
+            let (logits, _) = forward(child, &loan, image, Statistics::Batch, None);
+            n_correct(logits, &labels)
+        })
     }
 }
 
@@ -146,20 +149,28 @@ pub(super) fn step(
     step: u64,
     device: &Device,
 ) -> Result<f64> {
-    let labels = batch.labels.clone();
-    let image = images(batch, set.part.shape, device).autodiff();
-    let loan = bank.lend(graph, true);
-    let mask = dropout(graph, labels.len(), recipe.dropout_keep, seed, step, device);
-    let (logits, statistics) = forward(graph, &loan, image, Statistics::Batch, mask);
-    let loss = cross_entropy(logits, &labels, recipe.label_smoothing);
-    let value = f64::from(loss.clone().into_scalar::<f32>());
-    if !value.is_finite() {
-        return Err(Error::NotFinite { step, loss: value });
-    }
-    let gradients = loss.backward();
-    bank.step(graph, &loan, gradients, lr, recipe);
-    bank.observe(graph, statistics);
-    Ok(value)
+    on_pool(|| {
+        let labels = batch.labels.clone();
+        let image = images(batch, set.part.shape, device).autodiff();
+        let loan = bank.lend(graph, true);
+        let mask = dropout(graph, labels.len(), recipe.dropout_keep, seed, step, device);
+        let (logits, statistics) = forward(graph, &loan, image, Statistics::Batch, mask);
+        let loss = cross_entropy(logits, &labels, recipe.label_smoothing);
+        let value = f64::from(loss.clone().into_scalar::<f32>());
+        if !value.is_finite() {
+            return Err(Error::NotFinite { step, loss: value });
+        }
+        let gradients = loss.backward();
+        bank.step(graph, &loan, gradients, lr, recipe);
+        bank.observe(graph, statistics);
+        Ok(value)
+    })
+}
+
+/// Runs on a thread of the pool that kernels share their work with: from any other thread, each of a step's few hundred
+/// parallel loops would wake one and wait for it.
+pub(super) fn on_pool<T: Send>(run: impl FnOnce() -> T + Send) -> T {
+    rayon::scope(|_| run())
 }
 
 /// A mask of 0 and `1 / keep` for the classifier's input; none where everything is kept.

@@ -12,7 +12,7 @@ use super::{
     group,
     norm::{Curve, Line},
     planes::{Layout, Planes, PlanesMut, Sheet},
-    product::{Lines, Panels, Source, Target, match_up, multiply},
+    product::{LANES, Lines, Panels, Source, Target, match_up, multiply},
     relu::Rectifier,
     sum_groups, vectorised,
 };
@@ -129,7 +129,7 @@ impl Chain {
             return run(&depthwise.window, depthwise::Forward { depthwise, entries, weights, x, y });
         };
         if !dense.is_pointwise() {
-            return Arch::new().dispatch(Correlate { dense, panels, entries, source: x, result: y });
+            return Correlate { dense, panels, entries, source: x, result: y }.run();
         }
         let [middle, middle_area] = self.middle();
         let mut sheet = Sheet::new(middle, middle_area, 1);
@@ -143,7 +143,7 @@ impl Chain {
                 None => gather(dense, entries, x, sheet.planes_mut()),
             }
             let pitch = height * width;
-            Arch::new().dispatch(Multiply { panels, sheet: &sheet, image: 0, target: y, pitch, area: pitch });
+            Multiply { panels, sheet: &sheet, image: 0, target: y, pitch, area: pitch }.run();
         }
     }
 
@@ -223,7 +223,7 @@ impl Chain {
                 for image in 0..n {
                     let Layout { channel: pitch, area, image: next, .. } = dmiddle.layout();
                     let target = &mut dmiddle.values_mut()[image * next..];
-                    Arch::new().dispatch(Multiply { panels, sheet: dz, image, target, pitch, area });
+                    Multiply { panels, sheet: dz, image, target, pitch, area }.run();
                 }
             }
             let dmiddle = dmiddle.as_ref().unwrap_or(dz).planes();
@@ -243,7 +243,7 @@ impl Chain {
                 (None, ..) => {}
             }
             if let Some(again) = again {
-                Arch::new().dispatch(MatchSheets { x: again, dy: dz, part: dense_part });
+                MatchSheets { x: again, dy: dz, part: dense_part }.run();
             }
         }
     }
@@ -273,13 +273,13 @@ fn backward_dense(
     let [area, out_area] = dense.window.areas();
     let made = gradient.of_chain(out_area);
     let dy = made.as_deref().unwrap_or(gradient.dy);
-    Arch::new().dispatch(MatchUp { dense, entries, x, dy, part });
+    MatchUp { dense, entries, x, dy, part }.run();
     let Some(dx) = dx else { return };
     match (phases, &prepared.panels) {
-        (Some(phases), _) => Arch::new().dispatch(Unstride { phases, dy, dx: &mut *dx }),
+        (Some(phases), _) => Unstride { phases, dy, dx: &mut *dx }.run(),
         (None, Some(panels)) => {
             let (dense, entries) = (&dense.turned(), &vec![Entry::PLAIN; dense.to]);
-            Arch::new().dispatch(Correlate { dense, panels, entries, source: dy, result: &mut *dx });
+            Correlate { dense, panels, entries, source: dy, result: &mut *dx }.run();
         }
         (None, None) => {}
     }
@@ -430,15 +430,12 @@ struct Multiply<'a> {
     area: usize,
 }
 
-impl WithSimd for Multiply<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
+impl Multiply<'_> {
+    fn run(self) {
         let Self { panels, sheet, image, target, pitch, area } = self;
         let values = &sheet.values()[image * sheet.layout().image..];
         let source = Source { values, offsets: sheet.offsets(), step: 0 };
-        multiply(simd, panels, &source, &mut Target { values: target, pitch, height: 1, width: area, adds: false });
+        multiply(panels, &source, Target { values: target, pitch, height: 1, width: area, adds: false });
     }
 }
 
@@ -452,18 +449,15 @@ struct MatchSheets<'a> {
     part: &'a mut [f32],
 }
 
-impl WithSimd for MatchSheets<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
+impl MatchSheets<'_> {
+    fn run(self) {
         let Self { x, dy, part } = self;
         let length = dy.layout().images * dy.layout().image;
         let (rows, taps) = (dy.offsets().len(), x.offsets().len());
         if (rows + taps) * length < SHORT * rows * taps {
             // Rows of products are too short to be worth their sums: the product is taken pixel by pixel.
             let panels = Panels::new(rows, length, |row, pixel| dy.values()[dy.offsets()[row] + pixel]);
-            let pitch = (taps.div_ceil(S::F32_LANES) + 1) * S::F32_LANES;
+            let pitch = (taps.div_ceil(LANES) + 1) * LANES;
             let mut turned = vec![0.0; length * pitch];
             for (tap, start) in x.offsets().iter().enumerate() {
                 for (pixel, value) in x.values()[*start..][..length].iter().enumerate() {
@@ -473,13 +467,12 @@ impl WithSimd for MatchSheets<'_> {
             let offsets: Vec<usize> = (0..length).map(|pixel| pixel * pitch).collect();
             let source = Source { values: &turned, offsets: &offsets, step: 0 };
             return multiply(
-                simd,
                 &panels,
                 &source,
-                &mut Target { values: part, pitch: taps, height: 1, width: taps, adds: true },
+                Target { values: part, pitch: taps, height: 1, width: taps, adds: true },
             );
         }
         let [x, dy] = [x, dy].map(|it| Lines { values: it.values(), offsets: it.offsets() });
-        match_up(simd, &x, &dy, length, part);
+        match_up(&x, &dy, length, part);
     }
 }

@@ -4,12 +4,12 @@
 //! row `(channel, i, j)` is that channel of the input, moved by `i` rows and `j` columns. Such a row
 //! is read where it stands in a copy of the image with zeros around it.
 
-use kernels::{Padded, Window};
-use pulp::{Simd, WithSimd};
+use kernels::Window;
 
 use super::{
     entry::Entry,
-    product::{Lines, Panels, Source, Target, match_up, multiply},
+    product::{LANES, Lines, Panels, Source, Target, match_up, multiply},
+    vectorised,
 };
 
 /// A convolution from `from` to `to` channels.
@@ -74,31 +74,26 @@ pub(super) struct Correlate<'a> {
     pub(super) result: &'a mut [f32],
 }
 
-impl WithSimd for Correlate<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
+impl Correlate<'_> {
+    pub(super) fn run(self) {
         let Self { dense: Dense { window, from, to }, panels, entries, source, result } = self;
         let [height, width] = window.output;
         let [from_area, to_area] = window.areas();
         // Rows that are no whole vectors are read one after the other, with the zeros between them.
-        let one = !width.is_multiple_of(S::F32_LANES);
-        let mut laid = Laid::new::<S>(window, *from, 1, one);
+        let one = !width.is_multiple_of(LANES);
+        let mut laid = Laid::new(window, *from, 1, one);
         let (offsets, pitch) = (laid.offsets(), laid.pitch);
         let mut rows = vec![0.0; if one { to * height * pitch } else { 0 }];
         for (values, source) in result.chunks_exact_mut(to * to_area).zip(source.chunks_exact(from * from_area)) {
             laid.fill(source, entries);
             let source = Source { values: &laid.values, offsets: &offsets, step: pitch };
             if !one {
-                let target = &mut Target { values, pitch: to_area, height, width, adds: false };
-                multiply(simd, panels, &source, target);
+                multiply(panels, &source, Target { values, pitch: to_area, height, width, adds: false });
                 continue;
             }
             let length = (height - 1) * pitch + width;
-            let target =
-                &mut Target { values: &mut rows, pitch: height * pitch, height: 1, width: length, adds: false };
-            multiply(simd, panels, &source, target);
+            let target = Target { values: &mut rows, pitch: height * pitch, height: 1, width: length, adds: false };
+            multiply(panels, &source, target);
             for (to, from) in values.chunks_exact_mut(width).zip(rows.chunks_exact(pitch)) {
                 to.copy_from_slice(&from[..width]);
             }
@@ -176,29 +171,29 @@ pub(super) struct Unstride<'a> {
     pub(super) dx: &'a mut [f32],
 }
 
-impl WithSimd for Unstride<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
+impl Unstride<'_> {
+    pub(super) fn run(self) {
         let Self { phases: Phases { dense: Dense { window, from, to }, before, size, phases }, dy, dx } = self;
         let [from_area, to_area] = window.areas();
-        let width = size[1].next_multiple_of(S::F32_LANES) + S::F32_LANES;
-        let mut padded = Padded::new::<S>(to * size[0], width, before[1], 1, 1);
+        let pitch = size[1].next_multiple_of(LANES) + LANES;
+        let mut padded = vec![0.0; to * size[0] * pitch + LANES];
         let mut part = vec![0.0; from * from_area];
         for (dx, dy) in dx.chunks_exact_mut(from * from_area).zip(dy.chunks_exact(to * to_area)) {
             for (channel, plane) in dy.chunks_exact(to_area).enumerate() {
-                padded.fill(simd, plane, window.output[1], channel * size[0] + before[0], 1);
+                let rows = padded[(channel * size[0] + before[0]) * pitch..].chunks_exact_mut(pitch);
+                for (to, from) in rows.zip(plane.chunks_exact(window.output[1])) {
+                    to[before[1]..][..from.len()].copy_from_slice(from);
+                }
             }
             for Phase { panels, first, count: [rows, columns], base, taps } in phases {
                 let places = |channel: usize| {
-                    taps.iter().map(move |tap| (channel * size[0] + base[0] + tap[0]) * width + base[1] + tap[1])
+                    taps.iter().map(move |tap| (channel * size[0] + base[0] + tap[0]) * pitch + base[1] + tap[1])
                 };
                 let offsets: Vec<usize> = (0..*to).flat_map(places).collect();
-                let source = Source { values: padded.values(), offsets: &offsets, step: width };
+                let source = Source { values: &padded, offsets: &offsets, step: pitch };
                 let (height, width) = (*rows, *columns);
-                let target = &mut Target { values: &mut part, pitch: height * width, height, width, adds: false };
-                multiply(simd, panels, &source, target);
+                let target = Target { values: &mut part, pitch: height * width, height, width, adds: false };
+                multiply(panels, &source, target);
                 for (dx, part) in dx.chunks_exact_mut(from_area).zip(part.chunks_exact(height * width)) {
                     let lines = dx.chunks_exact_mut(window.input[1]).skip(first[0]).step_by(window.stride[0]);
                     for (line, part) in lines.zip(part.chunks_exact(width)) {
@@ -222,19 +217,16 @@ pub(super) struct MatchUp<'a> {
     pub(super) part: &'a mut [f32],
 }
 
-impl WithSimd for MatchUp<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
+impl MatchUp<'_> {
+    pub(super) fn run(self) {
         let Self { dense: Dense { window, from, to }, entries, x, dy, part } = self;
         let [height, width] = window.output;
         let images = dy.len() / (to * height * width);
-        let mut laid = Laid::new::<S>(window, *from, images, true);
+        let mut laid = Laid::new(window, *from, images, true);
         laid.fill(x, entries);
         // The gradient stands likewise, with zeros between its rows: those of all images are one.
         let Laid { rows, pitch, .. } = laid;
-        let mut spread = vec![0.0; to * images * rows * pitch + S::F32_LANES];
+        let mut spread = vec![0.0; to * images * rows * pitch + LANES];
         for (at, plane) in dy.chunks_exact(height * width).enumerate() {
             let start = (at % to * images + at / to) * rows * pitch;
             for (to, from) in spread[start..].chunks_exact_mut(pitch).zip(plane.chunks_exact(width)) {
@@ -244,7 +236,7 @@ impl WithSimd for MatchUp<'_> {
         let starts: Vec<usize> = (0..*to).map(|at| at * images * rows * pitch).collect();
         let x = Lines { values: &laid.values, offsets: &laid.offsets() };
         let dy = Lines { values: &spread, offsets: &starts };
-        match_up(simd, &x, &dy, ((images - 1) * rows + height - 1) * pitch + width, part);
+        match_up(&x, &dy, ((images - 1) * rows + height - 1) * pitch + width, part);
     }
 }
 
@@ -266,21 +258,20 @@ const LONG: usize = 256;
 
 impl<'a> Laid<'a> {
     /// Whole vectors of windows can be read in each row unless it is `tight`.
-    #[inline(always)]
-    fn new<S: Simd>(window: &'a Window, channels: usize, images: usize, tight: bool) -> Self {
+    fn new(window: &'a Window, channels: usize, images: usize, tight: bool) -> Self {
         let across = window.reach(1) / window.stride[1];
         let pitch = match tight {
             true => window.output[1] + across,
             false => {
-                let width = window.output[1].next_multiple_of(S::F32_LANES) + across;
+                let width = window.output[1].next_multiple_of(LANES) + across;
                 // Long rows take an odd number of vectors, or those of several channels would compete for the same
                 // lines of the first cache.
-                if width >= LONG { (width.div_ceil(S::F32_LANES) | 1) * S::F32_LANES } else { width }
+                if width >= LONG { (width.div_ceil(LANES) | 1) * LANES } else { width }
             }
         };
         let rows = window.output[0] + window.reach(0) / window.stride[0];
         let phases = window.stride[0] * window.stride[1];
-        let values = vec![0.0; channels * phases * images * rows * pitch + 2 * S::F32_LANES];
+        let values = vec![0.0; channels * phases * images * rows * pitch + 2 * LANES];
         Self { window, channels, images, rows, pitch, values }
     }
 
@@ -305,8 +296,15 @@ impl<'a> Laid<'a> {
     }
 
     /// Copies images as the entries say.
-    #[inline(always)]
     fn fill(&mut self, images: &[f32], entries: &[Entry]) {
+        vectorised(
+            #[inline(always)]
+            || self.copy(images, entries),
+        );
+    }
+
+    #[inline(always)]
+    fn copy(&mut self, images: &[f32], entries: &[Entry]) {
         let Window { stride, start, input: [height, width], .. } = *self.window;
         for (at, plane) in images.chunks_exact(height * width).enumerate() {
             let (image, channel) = (at / self.channels, at % self.channels);

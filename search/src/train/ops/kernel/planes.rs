@@ -1,5 +1,7 @@
 //! Planes of some images, wherever they stand.
 
+use super::product::LANES;
+
 /// The plane of each channel of some images.
 #[derive(Clone, Copy)]
 pub(super) struct Planes<'a> {
@@ -73,9 +75,6 @@ pub(super) struct Sheet {
     /// Where each channel begins.
     offsets: Vec<usize>,
 }
-
-/// Values that planes and channels are a multiple of: the longest vector of any processor.
-const LANES: usize = 16;
 
 impl Sheet {
     pub(super) fn new(channels: usize, area: usize, images: usize) -> Self {

@@ -1,7 +1,10 @@
 //! Products of matrices that stand as planes: rows are channels, columns are pixels.
 
 use kernels::simd::{load, store_cut};
-use pulp::Simd;
+use pulp::{Arch, Simd, WithSimd};
+
+/// Values that whole vectors of any processor are read by.
+pub(super) const LANES: usize = 16;
 
 /// Rows of a panel of weights, at most.
 const PANEL: usize = 8;
@@ -48,8 +51,29 @@ pub(super) struct Target<'a> {
 }
 
 /// `target = panels * source`, or `target += panels * source`.
+pub(super) fn multiply(panels: &Panels, source: &Source<'_>, target: Target<'_>) {
+    Arch::new().dispatch(Multiply { panels, source, target });
+}
+
+/// There is one of it for each kind of vector: a program that compiled it where it is called would be larger by half a
+/// megabyte.
+struct Multiply<'a> {
+    panels: &'a Panels,
+    source: &'a Source<'a>,
+    target: Target<'a>,
+}
+
+impl WithSimd for Multiply<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        tiles(simd, self.panels, self.source, &mut self.target);
+    }
+}
+
 #[inline(always)]
-pub(super) fn multiply<S: Simd>(simd: S, panels: &Panels, source: &Source<'_>, target: &mut Target<'_>) {
+fn tiles<S: Simd>(simd: S, panels: &Panels, source: &Source<'_>, target: &mut Target<'_>) {
     // Sums of a whole panel for two vectors of columns stay in registers where there are 32.
     let wide = S::REGISTER_COUNT >= 32;
     for row in 0..target.height {
@@ -142,14 +166,31 @@ pub(super) struct Lines<'a> {
 const SEGMENT: usize = 1024;
 
 /// `part[r][t] += sum over q below length of dy[r][q] * x[t][q]`.
-#[inline(always)]
-pub(super) fn match_up<S: Simd>(simd: S, x: &Lines<'_>, dy: &Lines<'_>, length: usize, part: &mut [f32]) {
-    for start in (0..length).step_by(SEGMENT) {
-        let segment = [start, length.min(start + SEGMENT)];
-        if S::REGISTER_COUNT >= 32 {
-            blocks::<S, 4, 4>(simd, x, dy, segment, part);
-        } else {
-            blocks::<S, 4, 2>(simd, x, dy, segment, part);
+pub(super) fn match_up(x: &Lines<'_>, dy: &Lines<'_>, length: usize, part: &mut [f32]) {
+    Arch::new().dispatch(MatchUp { x, dy, length, part });
+}
+
+/// There is one of it for each kind of vector, as of [`Multiply`].
+struct MatchUp<'a> {
+    x: &'a Lines<'a>,
+    dy: &'a Lines<'a>,
+    length: usize,
+    part: &'a mut [f32],
+}
+
+impl WithSimd for MatchUp<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { x, dy, length, part } = self;
+        for start in (0..length).step_by(SEGMENT) {
+            let segment = [start, length.min(start + SEGMENT)];
+            if S::REGISTER_COUNT >= 32 {
+                blocks::<S, 4, 4>(simd, x, dy, segment, part);
+            } else {
+                blocks::<S, 4, 2>(simd, x, dy, segment, part);
+            }
         }
     }
 }
