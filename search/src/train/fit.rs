@@ -175,7 +175,7 @@ impl Scorer<'_> {
         batches
             .map(|batch| {
                 let labels = batch.labels.clone();
-                shared::on_pool(|| {
+                shared::on_pool(&device, || {
                     let image = images(batch, shape, &device);
                     let (logits, _) = forward(self.graph, &loan, image, Statistics::Running, None);
                     n_correct(logits, &labels)

@@ -7,7 +7,9 @@ use data::{Augment, Batch, Batches, Pass};
 use graph::Graph;
 use targets::Cost;
 
-use super::{Compute, Recipe, Statistics, TrainingSet, WeightBank, cross_entropy, forward, images, n_correct};
+use super::{
+    Compute, Recipe, Statistics, TrainingSet, WeightBank, cross_entropy, forward, images, n_correct, ops::is_processor,
+};
 use crate::{
     Error, Result,
     evaluator::{Saved, SharedWeights, Step},
@@ -73,7 +75,7 @@ impl Supernet {
         let batch = data::batch(&self.set.part, indices, &self.set.normalisation, None);
         let labels = batch.labels.clone();
         let Self { set, device, bank, .. } = self;
-        on_pool(|| {
+        on_pool(device, || {
             let loan = bank.lend(child, false);
             let image = images(batch, set.part.shape, device);
             let (logits, _) = forward(child, &loan, image, Statistics::Batch, None);
@@ -149,7 +151,7 @@ pub(super) fn step(
     step: u64,
     device: &Device,
 ) -> Result<f64> {
-    on_pool(|| {
+    on_pool(device, || {
         let labels = batch.labels.clone();
         let image = images(batch, set.part.shape, device).autodiff();
         let loan = bank.lend(graph, true);
@@ -167,10 +169,10 @@ pub(super) fn step(
     })
 }
 
-/// Runs on a thread of the pool that kernels share their work with: from any other thread, each of a step's few hundred
-/// parallel loops would wake one and wait for it.
-pub(super) fn on_pool<T: Send>(run: impl FnOnce() -> T + Send) -> T {
-    rayon::scope(|_| run())
+/// Runs what the processor computes on a thread of the pool that kernels share their work with: from any other thread,
+/// each of a step's few hundred parallel loops would wake one and wait for it.
+pub(super) fn on_pool<T: Send>(device: &Device, run: impl FnOnce() -> T + Send) -> T {
+    if is_processor(device) { rayon::scope(|_| run()) } else { run() }
 }
 
 /// A mask of 0 and `1 / keep` for the classifier's input; none where everything is kept.

@@ -138,3 +138,82 @@ fn is_depthwise(graph: &Graph, id: NodeId, conv: &Conv2d) -> bool {
     let from = graph.shape(graph.inputs(id)[0]).channels();
     conv.groups == from && conv.channels == from && from > 1
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use graph::Shape;
+
+    use super::*;
+    use crate::{
+        chooser::Uniform,
+        space::{Scale, SearchSpace, cell::CellSpace},
+    };
+
+    #[test]
+    fn steps_follow_what_they_read_and_hold_every_norm() {
+        let space = CellSpace::default();
+        let scale = Scale { layers: 4, channels: 8, input: [3, 16, 16], classes: 10 };
+        for seed in 0..100 {
+            let cell = space.sample(&mut Uniform::new(seed, "steps", 0));
+            let graph = space.build(&cell, &scale).expect("the image is large enough");
+            let mut made = BTreeSet::new();
+            let steps = chained(&graph);
+            for step in &steps {
+                assert!(step.reads(&graph).iter().all(|id| made.contains(id)), "{cell:?}: {step:?}");
+                made.insert(step.id());
+            }
+            assert_eq!(steps.last().map(Step::id), graph.output());
+            let chains = steps.iter().filter(|step| matches!(step, Step::Chain(_))).count();
+            let norms = graph.ids().filter(|&id| *graph.op(id) == Op::BatchNorm).count();
+            assert_eq!(chains, norms, "{cell:?}: in this space every norm follows a convolution that the kernels know");
+        }
+    }
+
+    /// A norm, its rectifier, and a separable convolution behind it with its norm; then what `rest` adds of the two
+    /// norms and the rectifier.
+    fn graph(rest: impl FnOnce(&mut Graph, [NodeId; 3])) -> (Graph, [NodeId; 3]) {
+        let mut graph = Graph::default();
+        let image = graph.input(Shape::Map([3, 8, 8]));
+        let add = |graph: &mut Graph, op: Op, inputs: &[NodeId]| {
+            let index = graph.n_nodes();
+            graph.add(("node", index), op, inputs).expect("shapes fit")
+        };
+        let conv = add(&mut graph, Op::Conv2d(Conv2d::same(4, 3, 1)), &[image]);
+        let first = add(&mut graph, Op::BatchNorm, &[conv]);
+        let relu = add(&mut graph, Op::Activation(Activation::Relu), &[first]);
+        let depthwise = add(&mut graph, Op::Conv2d(Conv2d::depthwise(4, 3, 1)), &[relu]);
+        let pointwise = add(&mut graph, Op::Conv2d(Conv2d::same(4, 1, 1)), &[depthwise]);
+        let second = add(&mut graph, Op::BatchNorm, &[pointwise]);
+        rest(&mut graph, [first, relu, second]);
+        (graph, [first, relu, second])
+    }
+
+    fn left(steps: &[Step], norm: NodeId) -> Option<bool> {
+        steps.iter().find_map(|step| match step {
+            Step::Chain(chain) if chain.norm == norm => Some(chain.left),
+            _ => None,
+        })
+    }
+
+    #[test]
+    fn a_norm_is_left_to_chains_alone() {
+        let pool = |graph: &mut Graph, node: NodeId| {
+            graph.add("pool", Op::GlobalAvgPool, &[node]).expect("shapes fit");
+        };
+        let (whole, [first, relu, second]) = graph(|graph, [_, _, second]| pool(graph, second));
+        let steps = chained(&whole);
+        assert_eq!([left(&steps, first), left(&steps, second)], [Some(true), Some(false)]);
+        assert!(steps.iter().all(|step| step.id() != relu), "the chain holds the rectifier");
+
+        // Read by a sum as well, the rectifier is a step of its own, and what it reads is normalised for it.
+        let (shared, [first, relu, second]) = graph(|graph, [_, relu, second]| {
+            let sum = graph.add("sum", Op::Add, &[relu, second]).expect("shapes fit");
+            pool(graph, sum);
+        });
+        let steps = chained(&shared);
+        assert_eq!([left(&steps, first), left(&steps, second)], [Some(false), Some(false)]);
+        assert!(steps.contains(&Step::Single(relu)));
+    }
+}

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::{
     backend::{DispatchDevice, flex::FlexTensor},
-    tensor::{DType, Tensor, TensorData},
+    tensor::{DType, Device, Tensor, TensorData},
 };
 
 pub use batch_norm::batch_norm_train;
@@ -51,13 +51,17 @@ pub fn select(kernels: Kernels) {
 
 /// Whether the kernels of this module may compute with `x`.
 fn is_ours<const D: usize>(x: &Tensor<D>) -> bool {
-    let on_flex = match x.device().as_dispatch() {
+    is_processor(&x.device()) && x.dtype() == DType::F32 && !GENERIC.load(Ordering::Relaxed)
+}
+
+/// Whether a device is the processor, with or without gradients.
+pub(super) fn is_processor(device: &Device) -> bool {
+    match device.as_dispatch() {
         DispatchDevice::Flex(_) => true,
         DispatchDevice::Autodiff(device) => matches!(**device, DispatchDevice::Flex(_)),
-        #[expect(unreachable_patterns, reason = "builds for a GPU have more devices")]
+        #[allow(unreachable_patterns, reason = "builds for a GPU have more devices")]
         _ => false,
-    };
-    on_flex && x.dtype() == DType::F32 && !GENERIC.load(Ordering::Relaxed)
+    }
 }
 
 /// The tensor with its values in order, without a copy where they already are.
