@@ -309,6 +309,18 @@ impl<'a> Laid<'a> {
         for (at, plane) in images.chunks_exact(height * width).enumerate() {
             let (image, channel) = (at / self.channels, at % self.channels);
             let entry = entries[channel];
+            if stride == [1, 1] {
+                // Without the divisions below, which take longer than a short row.
+                let first = self.row(channel, [0, 0], image, start[0]) + start[1];
+                let n = width.min(self.pitch.saturating_sub(start[1]));
+                let rows = self.rows.saturating_sub(start[0]);
+                for (u, line) in plane.chunks_exact(width).take(rows).enumerate() {
+                    for (to, from) in self.values[first + u * self.pitch..][..n].iter_mut().zip(line) {
+                        *to = entry.of(*from);
+                    }
+                }
+                continue;
+            }
             for (u, line) in plane.chunks_exact(width).enumerate() {
                 let (row, r) = ((u + start[0]) / stride[0], (u + start[0]) % stride[0]);
                 if row >= self.rows {
@@ -322,12 +334,6 @@ impl<'a> Laid<'a> {
                     let room = self.pitch.saturating_sub(first);
                     let Some(target) = self.values[to..].get_mut(first..first + room) else { continue };
                     let Some(line) = line.get(from..) else { continue };
-                    if stride[1] == 1 {
-                        for (to, from) in target.iter_mut().zip(line) {
-                            *to = entry.of(*from);
-                        }
-                        continue;
-                    }
                     for (to, from) in target.iter_mut().zip(line.iter().step_by(stride[1])) {
                         *to = entry.of(*from);
                     }
