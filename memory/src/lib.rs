@@ -183,8 +183,8 @@ fn advise(block: *mut u8, size: usize) {
 #[cfg(not(target_os = "linux"))]
 fn advise(_: *mut u8, _: usize) {}
 
-// SAFETY: large blocks are unique while in use, as long as their class and aligned to a page, which is at least what was
-// asked for; all others are the system's.
+// SAFETY: large blocks are unique while in use, as long as their class and aligned to a page, which is at least what
+// was asked for; all others are the system's.
 unsafe impl GlobalAlloc for Keeping {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         match Class::of(layout) {

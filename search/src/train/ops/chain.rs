@@ -15,7 +15,7 @@ use burn::{
         tensor::FloatTensor,
     },
     tensor::{
-        Tensor,
+        Device, Tensor,
         module::{self, BatchNormTrainOutput},
         ops::ConvOptions,
     },
@@ -73,6 +73,7 @@ fn alone(x: &Tensor<4>, weight: &Tensor<4>, options: &ConvOptions<2>) -> Option<
 /// # Shapes
 /// - depthwise, dense: as the convolutions have them, in any shape
 /// - gamma, beta: `[channels]`
+#[derive(Clone)]
 pub(crate) struct Parameters {
     /// Weights of the depthwise convolution, if there is one.
     pub(crate) depthwise: Option<Tensor<1>>,
@@ -83,8 +84,19 @@ pub(crate) struct Parameters {
     pub(crate) epsilon: f32,
 }
 
-/// How each channel of a tensor is still to be normalised; `None` where it is done. Gradients of such a tensor are those
-/// of what it stands for.
+impl Parameters {
+    /// The weights of both convolutions; for one that is absent, a tensor that nobody reads.
+    fn weights(self, device: &Device) -> [Tensor<1>; 2] {
+        [self.depthwise, self.dense].map(|it| it.unwrap_or_else(|| Tensor::zeros([1], device)))
+    }
+}
+
+fn host(tensor: &Tensor<1>) -> Vec<f32> {
+    tensor.to_data().iter::<f32>().collect()
+}
+
+/// How each channel of a tensor is still to be normalised; `None` where it is done. Gradients of such a tensor are
+/// those of what it stands for.
 pub(crate) type Lines = Option<Arc<[Line]>>;
 
 /// Whether chains can be computed on the device of `x`.
@@ -103,13 +115,14 @@ pub(crate) fn chain_norm_train(
     parameters: Parameters,
     left: bool,
 ) -> (BatchNormTrainOutput<4>, Lines) {
-    let none = Tensor::<1>::zeros([1], &x.device());
-    let Parameters { depthwise, dense, gamma, beta, epsilon } = parameters;
-    let learned = [&gamma, &beta].map(Tensor::to_data);
+    let Parameters { gamma, beta, epsilon, .. } = parameters.clone();
+    let [depthwise, dense] = parameters.weights(&x.device());
+    // Host copies for those who read what is left.
+    let learned = left.then(|| [&gamma, &beta].map(host));
     let (output, mean, variance) = <Dispatch as Chained>::own_chain_norm(
         x.into_dispatch(),
-        depthwise.unwrap_or_else(|| none.clone()).into_dispatch(),
-        dense.unwrap_or(none).into_dispatch(),
+        depthwise.into_dispatch(),
+        dense.into_dispatch(),
         gamma.into_dispatch(),
         beta.into_dispatch(),
         chain,
@@ -118,9 +131,8 @@ pub(crate) fn chain_norm_train(
         epsilon,
     );
     let [mean, variance] = [mean, variance].map(Tensor::<1>::from_dispatch);
-    let lines = left.then(|| {
-        let [gamma, beta] = learned.map(|it| it.iter::<f32>().collect::<Vec<_>>());
-        let [mean, variance] = [&mean, &variance].map(|it| it.to_data().iter::<f32>().collect());
+    let lines = learned.map(|[gamma, beta]| {
+        let [mean, variance] = [&mean, &variance].map(host);
         norm::lines(Affine { gamma: &gamma, beta: &beta, epsilon }, &Statistics { mean, variance }).into()
     });
     (BatchNormTrainOutput { output: Tensor::from_dispatch(output), mean, variance }, lines)
@@ -137,12 +149,12 @@ pub(crate) fn chain_norm(
     parameters: Parameters,
     [mean, variance]: [Tensor<1>; 2],
 ) -> Tensor<4> {
-    let none = Tensor::<1>::zeros([1], &x.device());
-    let Parameters { depthwise, dense, gamma, beta, epsilon } = parameters;
+    let Parameters { gamma, beta, epsilon, .. } = parameters.clone();
+    let [depthwise, dense] = parameters.weights(&x.device());
     Tensor::from_dispatch(<Dispatch as Chained>::own_chain_norm_with(
         x.into_dispatch(),
-        depthwise.unwrap_or_else(|| none.clone()).into_dispatch(),
-        dense.unwrap_or(none).into_dispatch(),
+        depthwise.into_dispatch(),
+        dense.into_dispatch(),
         gamma.into_dispatch(),
         beta.into_dispatch(),
         mean.into_dispatch(),

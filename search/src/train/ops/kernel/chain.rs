@@ -6,7 +6,7 @@ use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::{
-    dense::{Correlate, Dense, MatchUp, Phases, Unstride},
+    dense::{Dense, Phases, correlate, match_dense},
     depthwise::{self, Depthwise},
     entry::Entry,
     group,
@@ -129,7 +129,7 @@ impl Chain {
             return run(&depthwise.window, depthwise::Forward { depthwise, entries, weights, x, y });
         };
         if !dense.is_pointwise() {
-            return Correlate { dense, panels, entries, source: x, result: y }.run();
+            return correlate(dense, panels, entries, x, y);
         }
         let [middle, middle_area] = self.middle();
         let mut sheet = Sheet::new(middle, middle_area, 1);
@@ -143,7 +143,7 @@ impl Chain {
                 None => gather(dense, entries, x, sheet.planes_mut()),
             }
             let pitch = height * width;
-            Multiply { panels, sheet: &sheet, image: 0, target: y, pitch, area: pitch }.run();
+            multiply_image(panels, &sheet, 0, y, pitch, pitch);
         }
     }
 
@@ -163,9 +163,10 @@ impl Chain {
     ) -> [Vec<f32>; 2] {
         let [from, to] = self.sizes();
         let images = group(gradient.dy.len() / to);
-        let panels = self.dense.map(|dense| dense.back(weights[1]));
-        let prepared = Prepared { entries: self.entries(lines), depthwise: weights[0], panels };
         let phases = self.dense.filter(|it| !it.is_pointwise()).and_then(|it| Phases::new(&it, weights[1]));
+        // Phases have panels of their own.
+        let panels = self.dense.filter(|_| phases.is_none()).map(|dense| dense.back(weights[1]));
+        let prepared = Prepared { entries: self.entries(lines), depthwise: weights[0], panels };
         let n_groups = gradient.dy.len().div_ceil(images * to);
         let dx: Vec<Option<&mut [f32]>> = match dx {
             Some(dx) => dx.chunks_mut(images * from).map(Some).collect(),
@@ -223,7 +224,7 @@ impl Chain {
                 for image in 0..n {
                     let Layout { channel: pitch, area, image: next, .. } = dmiddle.layout();
                     let target = &mut dmiddle.values_mut()[image * next..];
-                    Multiply { panels, sheet: dz, image, target, pitch, area }.run();
+                    multiply_image(panels, dz, image, target, pitch, area);
                 }
             }
             let dmiddle = dmiddle.as_ref().unwrap_or(dz).planes();
@@ -243,7 +244,7 @@ impl Chain {
                 (None, ..) => {}
             }
             if let Some(again) = again {
-                MatchSheets { x: again, dy: dz, part: dense_part }.run();
+                match_sheets(again, dz, dense_part);
             }
         }
     }
@@ -271,15 +272,20 @@ fn backward_dense(
 ) {
     let entries = &prepared.entries;
     let [area, out_area] = dense.window.areas();
-    let made = gradient.of_chain(out_area);
+    let n = gradient.dy.len() / (dense.to * out_area);
+    let made = gradient.norm.map(|_| {
+        let mut dz = vec![0.0; gradient.dy.len()];
+        let planes = PlanesMut::new(&mut dz, Layout::batch(dense.to, out_area, n));
+        gradient.part(0..gradient.dy.len(), dense.to, n).write(planes);
+        dz
+    });
     let dy = made.as_deref().unwrap_or(gradient.dy);
-    MatchUp { dense, entries, x, dy, part }.run();
+    match_dense(dense, entries, x, dy, part);
     let Some(dx) = dx else { return };
     match (phases, &prepared.panels) {
-        (Some(phases), _) => Unstride { phases, dy, dx: &mut *dx }.run(),
+        (Some(phases), _) => phases.run(dy, dx),
         (None, Some(panels)) => {
-            let (dense, entries) = (&dense.turned(), &vec![Entry::PLAIN; dense.to]);
-            Correlate { dense, panels, entries, source: dy, result: &mut *dx }.run();
+            correlate(&dense.turned(), panels, &vec![Entry::PLAIN; dense.to], dy, dx);
         }
         (None, None) => {}
     }
@@ -296,22 +302,6 @@ impl<'a> Gradient<'a> {
         let layout = Layout::batch(channels, dy.len() / images / channels, images);
         let norm = self.norm.map(|(y, curves)| (Planes::new(&y[range], layout), curves));
         Part { channels, images, dy: Planes::new(dy, layout), norm }
-    }
-
-    /// The gradient of the chain's output in the layout of the batch, where it is not `dy` itself.
-    fn of_chain(&self, area: usize) -> Option<Vec<f32>> {
-        let (y, curves) = self.norm?;
-        let mut dz = vec![0.0; y.len()];
-        vectorised(
-            #[inline(always)]
-            || {
-                let planes = dz.chunks_exact_mut(area).zip(y.chunks_exact(area)).zip(self.dy.chunks_exact(area));
-                for (((dz, y), dy), curve) in planes.zip(curves.iter().cycle()) {
-                    curve.write(y, dy, dz);
-                }
-            },
-        );
-        Some(dz)
     }
 }
 
@@ -419,60 +409,34 @@ fn scatter(dense: &Dense, entries: &[Entry], x: Planes<'_>, dy: Planes<'_>, mut 
     );
 }
 
-/// `target = panels * sheet`, one image.
-struct Multiply<'a> {
-    panels: &'a Panels,
-    sheet: &'a Sheet,
-    image: usize,
-    target: &'a mut [f32],
-    /// From a plane of the target to the next.
-    pitch: usize,
-    area: usize,
+/// `target = panels * sheet`, one image; the planes of the target are `pitch` values apart.
+fn multiply_image(panels: &Panels, sheet: &Sheet, image: usize, target: &mut [f32], pitch: usize, area: usize) {
+    let values = &sheet.values()[image * sheet.layout().image..];
+    let source = Source { values, offsets: sheet.offsets(), step: 0 };
+    multiply(panels, &source, Target { values: target, pitch, height: 1, width: area, adds: false });
 }
 
-impl Multiply<'_> {
-    fn run(self) {
-        let Self { panels, sheet, image, target, pitch, area } = self;
-        let values = &sheet.values()[image * sheet.layout().image..];
-        let source = Source { values, offsets: sheet.offsets(), step: 0 };
-        multiply(panels, &source, Target { values: target, pitch, height: 1, width: area, adds: false });
-    }
-}
-
-/// What the last sum over a vector costs, in products of vectors for each row and tap: see [`MatchSheets`].
+/// What the last sum over a vector costs, in products of vectors for each row and tap: see [`match_sheets`].
 const SHORT: usize = 5;
 
 /// Adds the gradient of pointwise weights by the images of two sheets.
-struct MatchSheets<'a> {
-    x: &'a Sheet,
-    dy: &'a Sheet,
-    part: &'a mut [f32],
-}
-
-impl MatchSheets<'_> {
-    fn run(self) {
-        let Self { x, dy, part } = self;
-        let length = dy.layout().images * dy.layout().image;
-        let (rows, taps) = (dy.offsets().len(), x.offsets().len());
-        if (rows + taps) * length < SHORT * rows * taps {
-            // Rows of products are too short to be worth their sums: the product is taken pixel by pixel.
-            let panels = Panels::new(rows, length, |row, pixel| dy.values()[dy.offsets()[row] + pixel]);
-            let pitch = (taps.div_ceil(LANES) + 1) * LANES;
-            let mut turned = vec![0.0; length * pitch];
-            for (tap, start) in x.offsets().iter().enumerate() {
-                for (pixel, value) in x.values()[*start..][..length].iter().enumerate() {
-                    turned[pixel * pitch + tap] = *value;
-                }
+fn match_sheets(x: &Sheet, dy: &Sheet, part: &mut [f32]) {
+    let length = dy.layout().images * dy.layout().image;
+    let (rows, taps) = (dy.offsets().len(), x.offsets().len());
+    if (rows + taps) * length < SHORT * rows * taps {
+        // Rows of products are too short to be worth their sums: the product is taken pixel by pixel.
+        let panels = Panels::new(rows, length, |row, pixel| dy.values()[dy.offsets()[row] + pixel]);
+        let pitch = (taps.div_ceil(LANES) + 1) * LANES;
+        let mut turned = vec![0.0; length * pitch];
+        for (tap, start) in x.offsets().iter().enumerate() {
+            for (pixel, value) in x.values()[*start..][..length].iter().enumerate() {
+                turned[pixel * pitch + tap] = *value;
             }
-            let offsets: Vec<usize> = (0..length).map(|pixel| pixel * pitch).collect();
-            let source = Source { values: &turned, offsets: &offsets, step: 0 };
-            return multiply(
-                &panels,
-                &source,
-                Target { values: part, pitch: taps, height: 1, width: taps, adds: true },
-            );
         }
-        let [x, dy] = [x, dy].map(|it| Lines { values: it.values(), offsets: it.offsets() });
-        match_up(&x, &dy, length, part);
+        let offsets: Vec<usize> = (0..length).map(|pixel| pixel * pitch).collect();
+        let source = Source { values: &turned, offsets: &offsets, step: 0 };
+        return multiply(&panels, &source, Target { values: part, pitch: taps, height: 1, width: taps, adds: true });
     }
+    let [x, dy] = [x, dy].map(|it| Lines { values: it.values(), offsets: it.offsets() });
+    match_up(&x, &dy, length, part);
 }

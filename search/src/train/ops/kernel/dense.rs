@@ -65,44 +65,34 @@ impl Dense {
     }
 }
 
-/// Multiplies every image of `source`, read as the entries say.
-pub(super) struct Correlate<'a> {
-    pub(super) dense: &'a Dense,
-    pub(super) panels: &'a Panels,
-    pub(super) entries: &'a [Entry],
-    pub(super) source: &'a [f32],
-    pub(super) result: &'a mut [f32],
-}
-
-impl Correlate<'_> {
-    pub(super) fn run(self) {
-        let Self { dense: Dense { window, from, to }, panels, entries, source, result } = self;
-        let [height, width] = window.output;
-        let [from_area, to_area] = window.areas();
-        // Rows that are no whole vectors are read one after the other, with the zeros between them.
-        let one = !width.is_multiple_of(LANES);
-        let mut laid = Laid::new(window, *from, 1, one);
-        let (offsets, pitch) = (laid.offsets(), laid.pitch);
-        let mut rows = vec![0.0; if one { to * height * pitch } else { 0 }];
-        for (values, source) in result.chunks_exact_mut(to * to_area).zip(source.chunks_exact(from * from_area)) {
-            laid.fill(source, entries);
-            let source = Source { values: &laid.values, offsets: &offsets, step: pitch };
-            if !one {
-                multiply(panels, &source, Target { values, pitch: to_area, height, width, adds: false });
-                continue;
-            }
-            let length = (height - 1) * pitch + width;
-            let target = Target { values: &mut rows, pitch: height * pitch, height: 1, width: length, adds: false };
-            multiply(panels, &source, target);
-            for (to, from) in values.chunks_exact_mut(width).zip(rows.chunks_exact(pitch)) {
-                to.copy_from_slice(&from[..width]);
-            }
+/// Multiplies every image of `source`, read as the entries say, with the panels of [`Dense::ahead`].
+pub(super) fn correlate(dense: &Dense, panels: &Panels, entries: &[Entry], source: &[f32], result: &mut [f32]) {
+    let Dense { window, from, to } = dense;
+    let [height, width] = window.output;
+    let [from_area, to_area] = window.areas();
+    // Rows that are no whole vectors are read one after the other, with the zeros between them.
+    let one = !width.is_multiple_of(LANES);
+    let mut laid = Laid::new(window, *from, 1, one);
+    let (offsets, pitch) = (laid.offsets(), laid.pitch);
+    let mut rows = vec![0.0; if one { to * height * pitch } else { 0 }];
+    for (values, source) in result.chunks_exact_mut(to * to_area).zip(source.chunks_exact(from * from_area)) {
+        laid.fill(source, entries);
+        let source = Source { values: &laid.values, offsets: &offsets, step: pitch };
+        if !one {
+            multiply(panels, &source, Target { values, pitch: to_area, height, width, adds: false });
+            continue;
+        }
+        let length = (height - 1) * pitch + width;
+        let target = Target { values: &mut rows, pitch: height * pitch, height: 1, width: length, adds: false };
+        multiply(panels, &source, target);
+        for (to, from) in values.chunks_exact_mut(width).zip(rows.chunks_exact(pitch)) {
+            to.copy_from_slice(&from[..width]);
         }
     }
 }
 
-/// The gradient of the input of a convolution with a stride and without dilation. Pixels of the input whose place is the same within a
-/// stride see the same taps: each such phase is a convolution without stride.
+/// The gradient of the input of a convolution with a stride and without dilation. Pixels of the input whose place is
+/// the same within a stride see the same taps: each such phase is a convolution without stride.
 pub(super) struct Phases {
     dense: Dense,
     /// Zeros before the gradient of the output.
@@ -162,18 +152,10 @@ impl Phases {
         }
         Some(Self { dense: *dense, before, size, phases })
     }
-}
 
-/// Computes what [`Phases`] describes, of every image.
-pub(super) struct Unstride<'a> {
-    pub(super) phases: &'a Phases,
-    pub(super) dy: &'a [f32],
-    pub(super) dx: &'a mut [f32],
-}
-
-impl Unstride<'_> {
-    pub(super) fn run(self) {
-        let Self { phases: Phases { dense: Dense { window, from, to }, before, size, phases }, dy, dx } = self;
+    /// Computes it for every image; `dx` holds zeros before.
+    pub(super) fn run(&self, dy: &[f32], dx: &mut [f32]) {
+        let Self { dense: Dense { window, from, to }, before, size, phases } = self;
         let [from_area, to_area] = window.areas();
         let pitch = size[1].next_multiple_of(LANES) + LANES;
         let mut padded = vec![0.0; to * size[0] * pitch + LANES];
@@ -207,37 +189,27 @@ impl Unstride<'_> {
     }
 }
 
-/// Adds the gradient of a convolution's weights by some images, read as the entries say: how the gradient of each channel
-/// matches each moved channel of the input.
-pub(super) struct MatchUp<'a> {
-    pub(super) dense: &'a Dense,
-    pub(super) entries: &'a [Entry],
-    pub(super) x: &'a [f32],
-    pub(super) dy: &'a [f32],
-    pub(super) part: &'a mut [f32],
-}
-
-impl MatchUp<'_> {
-    pub(super) fn run(self) {
-        let Self { dense: Dense { window, from, to }, entries, x, dy, part } = self;
-        let [height, width] = window.output;
-        let images = dy.len() / (to * height * width);
-        let mut laid = Laid::new(window, *from, images, true);
-        laid.fill(x, entries);
-        // The gradient stands likewise, with zeros between its rows: those of all images are one.
-        let Laid { rows, pitch, .. } = laid;
-        let mut spread = vec![0.0; to * images * rows * pitch + LANES];
-        for (at, plane) in dy.chunks_exact(height * width).enumerate() {
-            let start = (at % to * images + at / to) * rows * pitch;
-            for (to, from) in spread[start..].chunks_exact_mut(pitch).zip(plane.chunks_exact(width)) {
-                to[..width].copy_from_slice(from);
-            }
+/// Adds the gradient of a convolution's weights by some images, read as the entries say: how the gradient of each
+/// channel matches each moved channel of the input.
+pub(super) fn match_dense(dense: &Dense, entries: &[Entry], x: &[f32], dy: &[f32], part: &mut [f32]) {
+    let Dense { window, from, to } = dense;
+    let [height, width] = window.output;
+    let images = dy.len() / (to * height * width);
+    let mut laid = Laid::new(window, *from, images, true);
+    laid.fill(x, entries);
+    // The gradient stands likewise, with zeros between its rows: those of all images are one.
+    let Laid { rows, pitch, .. } = laid;
+    let mut spread = vec![0.0; to * images * rows * pitch + LANES];
+    for (at, plane) in dy.chunks_exact(height * width).enumerate() {
+        let start = (at % to * images + at / to) * rows * pitch;
+        for (to, from) in spread[start..].chunks_exact_mut(pitch).zip(plane.chunks_exact(width)) {
+            to[..width].copy_from_slice(from);
         }
-        let starts: Vec<usize> = (0..*to).map(|at| at * images * rows * pitch).collect();
-        let x = Lines { values: &laid.values, offsets: &laid.offsets() };
-        let dy = Lines { values: &spread, offsets: &starts };
-        match_up(&x, &dy, ((images - 1) * rows + height - 1) * pitch + width, part);
     }
+    let starts: Vec<usize> = (0..*to).map(|at| at * images * rows * pitch).collect();
+    let x = Lines { values: &laid.values, offsets: &laid.offsets() };
+    let dy = Lines { values: &spread, offsets: &starts };
+    match_up(&x, &dy, ((images - 1) * rows + height - 1) * pitch + width, part);
 }
 
 /// Planes as a window reads them: the pixels that lie at the same place within a stride stand together, so that

@@ -55,8 +55,7 @@ pub(super) fn multiply(panels: &Panels, source: &Source<'_>, target: Target<'_>)
     Arch::new().dispatch(Multiply { panels, source, target });
 }
 
-/// There is one of it for each kind of vector: a program that compiled it where it is called would be larger by half a
-/// megabyte.
+/// There is one of it for each kind of vector, however many call it: that keeps the program small.
 struct Multiply<'a> {
     panels: &'a Panels,
     source: &'a Source<'a>,
