@@ -354,3 +354,14 @@ fn a_dry_run_counts_and_trains_nothing() {
         assert!(found[key].as_f64().is_some_and(|it| 0.0 < it), "{key} in {found}");
     }
 }
+
+/// Without a GPU's code it stays under 40 MB, so that fetching and starting it costs nobody a thought. A C library that
+/// cannot read packed relocations needs 1.7 MB more.
+#[test]
+#[cfg(all(target_os = "linux", target_arch = "x86_64", not(feature = "cuda")))]
+fn the_program_stays_small() {
+    let program = fs::read(crate::command::PROGRAM).expect("the program was built");
+    let is_packed = program.windows(10).any(|bytes| bytes == b".relr.dyn\0");
+    let limit = if is_packed { 40_000_000 } else { 42_000_000 };
+    assert!(program.len() < limit, "{} bytes", program.len());
+}
