@@ -212,6 +212,11 @@ impl Study {
         self.cursor as u64
     }
 
+    /// Whether the next trial is on record, as one of `strategy`'s.
+    pub fn awaits(&self, strategy: &str) -> bool {
+        self.trials.get(self.cursor).is_some_and(|known| known.strategy == strategy)
+    }
+
     /// What an earlier session found out about the trial that comes `ahead` trials after the next, if it is this one.
     pub fn recall(&self, ahead: usize, strategy: &str, arch: &serde_json::Value, epochs: usize) -> Option<&Trial> {
         let known = self.trials.get(self.cursor + ahead)?;
@@ -350,6 +355,30 @@ impl Study {
 
     fn snapshot_path(&self, key: &str) -> Option<PathBuf> {
         Some(self.folder.as_ref()?.join("checkpoints").join(format!("{key}.safetensors")))
+    }
+
+    /// Keeps how long `strategy` has been active, for [`Study::resume_time`]. Snapshots say it as well; a strategy that
+    /// is resumed from its record alone takes none, and lines of the record must not depend on the clock.
+    pub fn keep_time(&self, strategy: &str) -> Result<()> {
+        let Some(path) = self.time_path(strategy) else { return Ok(()) };
+        write_whole(&path, self.watch.active().as_millis().to_string().as_bytes())
+    }
+
+    /// Tells whoever watches how long `strategy` was active in earlier sessions.
+    pub fn resume_time(&mut self, strategy: &str) -> Result<()> {
+        let Some(path) = self.time_path(strategy) else { return Ok(()) };
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(Error::File { path, error }),
+        };
+        let active = text.parse().map_err(|error| Error::File { path, error: std::io::Error::other(error) })?;
+        self.watch.resumed(Duration::from_millis(active));
+        Ok(())
+    }
+
+    fn time_path(&self, strategy: &str) -> Option<PathBuf> {
+        Some(self.folder.as_ref()?.join("checkpoints").join(format!("{strategy}.active-ms")))
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Every proposal is priced first. What a hard bound rules out is recorded and not trained; what it admits is
 //! trained, recorded, and a candidate for the answer. A resumed search proposes the same again and is told what the
-//! record holds, without a training.
+//! record holds, without a training; its deadline counts the time that it was active before.
 
 use graph::weights::Weights;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -43,6 +43,7 @@ pub struct Trials<'a, S: SearchSpace, E: ?Sized> {
     epoch: usize,
     proposed: usize,
     trained: usize,
+    /// Whether the deadline was near when somebody looked: nothing is trained any more.
     is_late: bool,
     /// Trials at the front of the record that are answered from it.
     recalled: u64,
@@ -64,16 +65,17 @@ pub struct Told {
 }
 
 impl<'a, S: SearchSpace, E: Evaluator + ?Sized> Trials<'a, S, E> {
-    /// None yet.
+    /// None yet; the time that `strategy` was active in earlier sessions counts towards its deadline.
     pub fn new(
         strategy: &'static str,
         space: &'a S,
         evaluator: &'a mut E,
         study: &'a mut Study,
         effort: Effort,
-    ) -> Self {
+    ) -> Result<Self> {
+        study.resume_time(strategy)?;
         let candidates = Vec::new();
-        Self {
+        Ok(Self {
             space,
             strategy,
             evaluator,
@@ -85,7 +87,7 @@ impl<'a, S: SearchSpace, E: Evaluator + ?Sized> Trials<'a, S, E> {
             is_late: false,
             recalled: u64::MAX,
             candidates,
-        }
+        })
     }
 
     /// For a strategy whose trainings go on where earlier ones stopped: hands the evaluator its newest snapshot. What was
@@ -176,7 +178,7 @@ impl<'a, S: SearchSpace, E: Evaluator + ?Sized> Trials<'a, S, E> {
     /// Proposes architectures that do not depend on each other; they may be trained at once. `reward` is what the
     /// strategy will make of each, for the record.
     ///
-    /// Those that the effort does not suffice for any more are told without an accuracy and not recorded.
+    /// Those that the effort or the time does not suffice for any more are told without an accuracy and not recorded.
     pub fn propose_all(
         &mut self,
         archs: &[(S::Arch, Fidelity)],
@@ -212,8 +214,22 @@ impl<'a, S: SearchSpace, E: Evaluator + ?Sized> Trials<'a, S, E> {
             }
             pending.push((value, told, job));
         }
+        // Pricing may have waited for a board, and a resumed search may have been late all along. Where nothing was
+        // trained yet something is: a search should have an answer.
+        let has_answer = graphs.len() < self.trained + taken;
+        if self.is_late || (!graphs.is_empty() && has_answer && self.look()? == Signal::WrapUp) {
+            self.is_late = true;
+            graphs.clear();
+            pending.iter_mut().for_each(|(.., job)| *job = None);
+        }
         let jobs: Vec<Job<'_>> = graphs.iter().map(|(graph, fidelity)| Job { graph, fidelity: *fidelity }).collect();
-        let mut evaluations = self.evaluator.evaluate(&jobs)?;
+        let evaluated = self.evaluator.evaluate(&jobs);
+        // A training that was interrupted took its time as well. Pricing is counted with the next training: to write that
+        // down each time would often take longer than the pricing.
+        if !jobs.is_empty() {
+            self.study.keep_time(self.strategy)?;
+        }
+        let mut evaluations = evaluated?;
         let mut all = Vec::with_capacity(archs.len());
         for ((value, mut told, job), (arch, fidelity)) in pending.into_iter().zip(archs) {
             if let Some(job) = job {
@@ -241,6 +257,7 @@ impl<'a, S: SearchSpace, E: Evaluator + ?Sized> Trials<'a, S, E> {
     /// Continues at the newest snapshot, if there is one: its state, and the tensors that were stored with it. To be
     /// called before anything is proposed.
     pub fn resume<T: DeserializeOwned>(&mut self) -> Result<Option<(T, Weights)>> {
+        self.recalled = 0;
         let Some((state, saved)) = self.study.resume(self.strategy)? else { return Ok(None) };
         self.evaluator.restore(&saved)?;
         for trial in self.study.trials().iter().filter(|it| it.strategy == self.strategy) {
@@ -283,9 +300,24 @@ impl<'a, S: SearchSpace, E: Evaluator + ?Sized> Trials<'a, S, E> {
             reward,
             admitted: self.study.budget.admits(cost),
         })?;
-        let (done, total) = (self.trained as u64, self.effort.evaluations as u64);
-        self.is_late |= self.study.look(self.strategy, "training candidates", done, total)? == Signal::WrapUp;
+        // What is on record takes no time: however late it is, it is told.
+        self.is_late |= self.look()? == Signal::WrapUp && !self.is_recalling();
         Ok(())
+    }
+
+    fn look(&mut self) -> Result<Signal> {
+        let (done, total) = (self.trained as u64, self.effort.evaluations as u64);
+        let signal = self.study.look(self.strategy, "training candidates", done, total);
+        // A session ends here, unless it has only begun.
+        if !matches!(signal, Ok(Signal::Continue)) && !self.is_recalling() {
+            self.study.keep_time(self.strategy)?;
+        }
+        signal
+    }
+
+    /// Whether the next trial is one that the record answers.
+    fn is_recalling(&self) -> bool {
+        self.study.next() < self.recalled && self.study.awaits(self.strategy)
     }
 
     fn excess(&self, cost: &Cost) -> f64 {

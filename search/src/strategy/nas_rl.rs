@@ -100,7 +100,7 @@ impl<S: SearchSpace> Strategy<S, dyn Evaluator + '_> for NasRl {
         evaluator: &mut (dyn Evaluator + '_),
         study: &mut Study,
     ) -> Result<Vec<Chosen<S::Arch>>> {
-        let mut trials = Trials::new(NAME, space, evaluator, study, self.effort);
+        let mut trials = Trials::new(NAME, space, evaluator, study, self.effort)?;
         let mut controller = Controller::new(self.settings.controller.clone(), space.given(), self.seed);
         let mut learned: Vec<(Walked, f64)> = Vec::new();
         let children = self.settings.children.max(1);

@@ -99,7 +99,7 @@ impl<S: SearchSpace> Strategy<S, dyn Evaluator + '_> for NasNet {
         evaluator: &mut (dyn Evaluator + '_),
         study: &mut Study,
     ) -> Result<Vec<Chosen<S::Arch>>> {
-        let mut trials = Trials::new(NAME, space, evaluator, study, self.effort);
+        let mut trials = Trials::new(NAME, space, evaluator, study, self.effort)?;
         let mut controller = Controller::new(self.settings.controller.clone(), 0, self.seed);
         let mut batch: Vec<(Walked, f64)> = Vec::new();
         let size = self.settings.batch.max(1);

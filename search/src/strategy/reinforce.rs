@@ -60,7 +60,7 @@ impl<S: SearchSpace> Strategy<S, dyn Evaluator + '_> for Reinforce {
         evaluator: &mut (dyn Evaluator + '_),
         study: &mut Study,
     ) -> Result<Vec<Chosen<S::Arch>>> {
-        let mut trials = Trials::new(NAME, space, evaluator, study, self.effort);
+        let mut trials = Trials::new(NAME, space, evaluator, study, self.effort)?;
         let mut policy = Independent::new(self.seed, self.settings.spread, 0.0);
         let mut baseline = Baseline::default();
         for step in 0.. {

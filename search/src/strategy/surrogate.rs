@@ -89,7 +89,7 @@ impl<S: SearchSpace> Strategy<S, dyn Evaluator + '_> for Surrogate {
         evaluator: &mut (dyn Evaluator + '_),
         study: &mut Study,
     ) -> Result<Vec<Chosen<S::Arch>>> {
-        let mut trials = Trials::new(NAME, space, evaluator, study, self.effort);
+        let mut trials = Trials::new(NAME, space, evaluator, study, self.effort)?;
         let mut pool = Pool::new(space, &self.settings, &self.effort, self.seed);
         while !trials.is_over() && trials.n_trained() < self.settings.n_initial() {
             let Some(idx) = pool.draw()? else { break };
