@@ -52,6 +52,27 @@ pub struct Trial {
     pub admitted: bool,
 }
 
+impl Trial {
+    /// A network with shared weights, or one that was not trained: [`Study::record`] numbers it, and says whether every
+    /// hard bound holds.
+    pub fn new(strategy: &str, phase: Phase, arch: &impl Serialize, accuracy: Option<f64>, cost: Cost) -> Self {
+        Self {
+            trial: 0,
+            strategy: strategy.to_owned(),
+            phase,
+            epoch: 0,
+            arch: serde_json::to_value(arch).expect("an architecture is plain data"),
+            accuracy,
+            epochs: None,
+            curve: Vec::new(),
+            cost,
+            predicted: None,
+            reward: None,
+            admitted: false,
+        }
+    }
+}
+
 /// What a model of networks says of one that was not trained.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Predicted {
@@ -225,13 +246,14 @@ impl Study {
         (is_same && known.epochs.is_none_or(|it| it == epochs)).then_some(known)
     }
 
-    /// Appends a trial, numbered by the study.
+    /// Appends a trial, numbered and held against the hard bounds by the study.
     ///
     /// # Errors
     /// The file cannot be written, or a resumed search proposes something else than the record
     /// says it did.
     pub fn record(&mut self, mut trial: Trial) -> Result<()> {
         trial.trial = self.next();
+        trial.admitted = self.budget.admits(&trial.cost);
         let known = self.trials.get(self.cursor);
         let is_same = known.is_some_and(|known| {
             let both_predicted = known.predicted.is_some() == trial.predicted.is_some();

@@ -249,9 +249,7 @@ impl<'a, S: SearchSpace, E: Evaluator + ?Sized> Trials<'a, S, E> {
     /// Keeps the strategy's own state with what it has `learned`, and what the evaluator's networks inherit: where
     /// trainings depend on those before, a search is continued instead of proposed again.
     pub fn snapshot(&self, state: &impl Serialize, learned: Weights) -> Result<()> {
-        let mut saved = self.evaluator.save()?;
-        saved.weights.tensors.extend(learned.tensors);
-        self.study.snapshot(self.strategy, state, &saved)
+        self.study.snapshot(self.strategy, state, &self.evaluator.save()?.with(learned))
     }
 
     /// Continues at the newest snapshot, if there is one: its state, and the tensors that were stored with it. To be
@@ -287,18 +285,12 @@ impl<'a, S: SearchSpace, E: Evaluator + ?Sized> Trials<'a, S, E> {
             self.candidates.push(Chosen { arch: arch.clone(), accuracy, cost: cost.clone() });
         }
         self.study.record(Trial {
-            trial: 0,
-            strategy: self.strategy.to_owned(),
-            phase: Phase::Explore,
             epoch: self.epoch,
-            arch: value,
-            accuracy,
             epochs: accuracy.map(|_| epochs),
             curve: if curve.len() > 1 { curve.clone() } else { Vec::new() },
-            cost: cost.clone(),
             predicted,
             reward,
-            admitted: self.study.budget.admits(cost),
+            ..Trial::new(self.strategy, Phase::Explore, &value, accuracy, cost.clone())
         })?;
         // What is on record takes no time: however late it is, it is told.
         self.is_late |= self.look()? == Signal::WrapUp && !self.is_recalling();
@@ -338,5 +330,48 @@ impl<'a, S: SearchSpace, E: Evaluator + ?Sized> Trials<'a, S, E> {
         once.reverse();
         once.sort_by(|a, b| b.accuracy.total_cmp(&a.accuracy));
         once
+    }
+}
+
+/// Networks that a policy learns from together, with what it did to propose each. What a hard bound rules out is
+/// replaced by another, and teaches nothing.
+#[derive(Debug)]
+pub struct Batch<W> {
+    size: usize,
+    rewarded: Vec<(W, f64)>,
+    /// Networks proposed for this batch and those before.
+    proposed: u64,
+    /// Batches before this one.
+    complete: usize,
+}
+
+impl<W> Batch<W> {
+    /// An empty batch of `size` networks, at least one.
+    pub fn new(size: usize) -> Self {
+        Self { size: size.max(1), rewarded: Vec::new(), proposed: 0, complete: 0 }
+    }
+
+    /// Proposes as many networks as are missing, each `drawn` by its number, and rewards them. Returns a batch that is
+    /// complete, after which the next begins.
+    pub fn propose<S: SearchSpace, E: Evaluator + ?Sized>(
+        &mut self,
+        trials: &mut Trials<'_, S, E>,
+        drawn: impl FnMut(u64) -> (S::Arch, W),
+        reward: impl Fn(&Told) -> Option<f64>,
+    ) -> Result<Option<Vec<(W, f64)>>> {
+        let fidelity = trials.fidelity();
+        let n = (self.size - self.rewarded.len()).min(trials.n_left()) as u64;
+        let (archs, walks): (Vec<_>, Vec<_>) =
+            (self.proposed..self.proposed + n).map(drawn).map(|(arch, walked)| ((arch, fidelity), walked)).unzip();
+        self.proposed += n;
+        trials.epoch(self.complete);
+        let told = trials.propose_all(&archs, &reward)?;
+        let rewarded = walks.into_iter().zip(&told).filter_map(|(walked, told)| Some((walked, reward(told)?)));
+        self.rewarded.extend(rewarded);
+        if self.rewarded.len() < self.size {
+            return Ok(None);
+        }
+        self.complete += 1;
+        Ok(Some(std::mem::take(&mut self.rewarded)))
     }
 }
