@@ -115,8 +115,8 @@ pub fn static_cost_with<'a>(graph: &'a Graph, mut visit: impl FnMut(&Shipped<'a>
                 params += 2 * channels;
                 if let Some(conv) = fold::alias_of(graph, id, &node.op, inputs) {
                     let has_bias = matches!(graph.op(conv), Op::Conv2d(conv) if conv.bias);
-                    // The convolution's bias, written by folding.
-                    weights += if has_bias { 0 } else { channels };
+                    // The convolution's bias, written by folding the first of its norms.
+                    weights += if has_bias || !fold::is_first_norm(graph, conv, inputs[0]) { 0 } else { channels };
                     lives.pass_on(id, conv);
                     continue;
                 }

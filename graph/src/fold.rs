@@ -13,8 +13,9 @@ pub const BN_EPSILON: f32 = 1e-5;
 
 /// The input whose value node `id` stands for in the shipped network, if it is not a node there.
 ///
-/// A batch norm vanishes into a convolution that nobody else reads, over identities between them; an identity always
-/// vanishes, unless it is the whole network's output.
+/// A batch norm vanishes into a convolution that nobody else reads, over identities and other batch norms between them;
+/// an identity always vanishes, unless it is the whole network's output. What vanishes reads nothing: the network as it
+/// ships ships as it is.
 pub fn alias(graph: &Graph, id: NodeId) -> Option<NodeId> {
     alias_of(graph, id, graph.op(id), graph.inputs(id))
 }
@@ -26,15 +27,13 @@ pub(crate) fn alias_of(graph: &Graph, id: NodeId, op: &Op, inputs: &[NodeId]) ->
     match op {
         Op::Identity => (Some(id) != graph.output()).then(|| inputs[0]),
         Op::BatchNorm => {
-            let (mut input, mut distance) = (inputs[0], 1);
-            // Identities between the two vanish.
-            while matches!(graph.op(input), Op::Identity) && graph.nodes[input.index()].n_users == 1 {
-                (input, distance) = (graph.inputs(input)[0], distance + 1);
+            let mut input = inputs[0];
+            // What stands between the two vanishes.
+            while matches!(graph.op(input), Op::Identity | Op::BatchNorm) && is_read_once(graph, input) {
+                input = graph.inputs(input)[0];
             }
-            let folds = matches!(graph.op(input), Op::Conv2d(_)) && graph.nodes[input.index()].n_users == 1;
-            // The output stays the last node, even where nodes that nobody reads stand between.
-            let stays_last = Some(id) != graph.output() || input.index() + distance == id.index();
-            (folds && stays_last).then_some(input)
+            let folds = matches!(graph.op(input), Op::Conv2d(_)) && is_read_once(graph, input);
+            (folds && (Some(id) != graph.output() || is_shipped_last(graph, input))).then_some(input)
         }
         Op::Input
         | Op::Conv2d(_)
@@ -47,6 +46,46 @@ pub(crate) fn alias_of(graph: &Graph, id: NodeId, op: &Op, inputs: &[NodeId]) ->
         | Op::Concat
         | Op::Zero(_) => None,
     }
+}
+
+#[inline(always)]
+fn is_read_once(graph: &Graph, id: NodeId) -> bool {
+    graph.nodes[id.index()].n_users == 1 || is_shipped_to_one(graph, id)
+}
+
+/// Whether of several readers one ships, and the others are identities that pass on to nobody.
+#[cold]
+fn is_shipped_to_one(graph: &Graph, id: NodeId) -> bool {
+    n_shipped_readers(graph, id) == 1
+}
+
+/// How many nodes read `id`, identities that pass it on to nobody left out.
+fn n_shipped_readers(graph: &Graph, id: NodeId) -> usize {
+    let later = (id.index() + 1..graph.nodes.len()).map(|idx| NodeId(idx as u32));
+    let times = |reader: NodeId| graph.inputs(reader).iter().filter(|it| **it == id).count();
+    let is_dead = |reader: NodeId| {
+        matches!(graph.op(reader), Op::Identity)
+            && Some(reader) != graph.output()
+            && n_shipped_readers(graph, reader) == 0
+    };
+    later.map(|reader| if times(reader) == 0 || is_dead(reader) { 0 } else { times(reader) }).sum()
+}
+
+/// Whether no node between `id` and the output ships, so that it may take the output's place: the last node is what
+/// the network computes, even where nobody reads the others.
+#[cold]
+fn is_shipped_last(graph: &Graph, id: NodeId) -> bool {
+    let last = graph.nodes.len() - 1;
+    (id.index() + 1..last).all(|idx| alias(graph, NodeId(idx as u32)).is_some())
+}
+
+/// Whether a batch norm that reads `input` is the first to go into the convolution `conv`.
+#[inline(always)]
+pub(crate) fn is_first_norm(graph: &Graph, conv: NodeId, mut input: NodeId) -> bool {
+    while matches!(graph.op(input), Op::Identity) {
+        input = graph.inputs(input)[0];
+    }
+    input == conv
 }
 
 /// The shipped node whose value node `id` stands for: itself, unless it has an [`alias`].
@@ -71,27 +110,26 @@ pub fn fold(graph: &Graph, weights: &Weights) -> Result<(Graph, Weights), Weight
     weights.check(graph)?;
     let (shipped, norms) = rebuild(graph);
     let mut folded = Weights::default();
-    let by_name: BTreeMap<String, (NodeId, NodeId)> =
-        norms.iter().map(|&(conv, norm)| (graph.name(conv), (conv, norm))).collect();
     for id in shipped.ids() {
         let name = shipped.name(id);
-        match (shipped.op(id), by_name.get(&name)) {
-            (Op::Conv2d(conv), Some(&(trained, norm))) => {
+        match (shipped.op(id), norms.get(&id)) {
+            (Op::Conv2d(conv), Some(Folded { trained, norms })) => {
                 let (mut kernel, mut bias) = (weights.get(&name, "weight")?.clone(), vec![0.0; conv.channels]);
                 // Weights are shared by name: a bias may be there that this convolution does not use.
-                if matches!(graph.op(trained), Op::Conv2d(it) if it.bias) {
+                if matches!(graph.op(*trained), Op::Conv2d(it) if it.bias) {
                     bias.clone_from(&weights.get(&name, "bias")?.values);
                 }
-                let norm = graph.name(norm);
-                let part = |suffix| weights.get(&norm, suffix).map(|it| it.values.as_slice());
-                let (gamma, beta, mean, var) = (part("gamma")?, part("beta")?, part("mean")?, part("var")?);
                 let taps = kernel.values.len() / conv.channels;
-                for channel in 0..conv.channels {
-                    let scale = gamma[channel] / (var[channel] + BN_EPSILON).sqrt();
-                    for value in &mut kernel.values[channel * taps..(channel + 1) * taps] {
-                        *value *= scale;
+                for norm in norms.iter().map(|&it| graph.name(it)) {
+                    let part = |suffix| weights.get(&norm, suffix).map(|it| it.values.as_slice());
+                    let (gamma, beta, mean, var) = (part("gamma")?, part("beta")?, part("mean")?, part("var")?);
+                    for channel in 0..conv.channels {
+                        let scale = gamma[channel] / (var[channel] + BN_EPSILON).sqrt();
+                        for value in &mut kernel.values[channel * taps..(channel + 1) * taps] {
+                            *value *= scale;
+                        }
+                        bias[channel] = beta[channel] + (bias[channel] - mean[channel]) * scale;
                     }
-                    bias[channel] = beta[channel] + (bias[channel] - mean[channel]) * scale;
                 }
                 folded.insert(&name, "weight", kernel.shape, kernel.values);
                 folded.insert(&name, "bias", vec![conv.channels], bias);
@@ -108,17 +146,23 @@ pub fn fold(graph: &Graph, weights: &Weights) -> Result<(Graph, Weights), Weight
     Ok((shipped, folded))
 }
 
-/// The shipped graph, and which batch norm went into which convolution (ids of `graph`).
-fn rebuild(graph: &Graph) -> (Graph, Vec<(NodeId, NodeId)>) {
+/// A convolution of the trained network, and the batch norms that went into it, the first first.
+struct Folded {
+    trained: NodeId,
+    norms: Vec<NodeId>,
+}
+
+/// The shipped graph, and its convolutions that batch norms went into.
+fn rebuild(graph: &Graph) -> (Graph, BTreeMap<NodeId, Folded>) {
     let mut out = Graph { scopes: graph.scopes.clone(), ..Graph::default() };
     let mut place: Vec<NodeId> = Vec::with_capacity(graph.nodes.len());
-    let mut norms = Vec::new();
+    let mut norms: BTreeMap<NodeId, Folded> = BTreeMap::new();
     for id in graph.ids() {
         if let Some(input) = alias(graph, id) {
             let at = place[input.index()];
             if let (Op::BatchNorm, Op::Conv2d(conv)) = (graph.op(id), &mut out.nodes[at.index()].op) {
                 conv.bias = true;
-                norms.push((input, id));
+                norms.entry(at).or_insert(Folded { trained: input, norms: Vec::new() }).norms.push(id);
             }
             place.push(at);
             continue;

@@ -3,6 +3,7 @@
 use common::{random, reference};
 use graph::{
     Activation, Conv2d, Graph, NodeId, Op, Shape,
+    cost::static_cost,
     fold::{fold, shipped},
     weights::{Weights, WeightsError},
 };
@@ -72,6 +73,45 @@ fn batch_norm_vanishes_into_a_convolution_that_nobody_else_reads() {
     assert_eq!(names(&scoped), ["image", "conv", "between", "cell2/relu"]);
 }
 
+/// A chain of operations behind the image, with dead ends: identities of the node of this index that nobody reads.
+fn chain(ops: &[(&'static str, Op)], dead: &[(usize, usize)]) -> Graph {
+    let mut graph = Graph::default();
+    let mut last = graph.input(Shape::Map([2, 3, 3]));
+    for (nth, (label, op)) in ops.iter().enumerate() {
+        for (_, of) in dead.iter().filter(|(before, _)| *before == nth) {
+            let of = graph.ids().nth(*of).expect("it stands before");
+            graph.add(("dead", nth), Op::Identity, &[of]).expect("the shapes fit");
+        }
+        last = graph.add(*label, op.clone(), &[last]).expect("the shapes fit");
+    }
+    graph
+}
+
+#[test]
+fn what_vanishes_is_no_reader() {
+    let conv = || ("conv", Op::Conv2d(Conv2d::same(3, 3, 1)));
+    let (norm, relu) = (("norm", Op::BatchNorm), ("relu", Op::Activation(Activation::Relu)));
+    let check = |graph: &Graph, expected: &[&str]| {
+        assert_eq!(names(graph), expected);
+        assert_eq!(shipped(&shipped(graph)), shipped(graph));
+        check_same_output(graph, &random::weights(graph, 1), 1);
+    };
+    check(&chain(&[conv(), norm.clone(), relu.clone()], &[(1, 1)]), &["image", "conv", "relu"]);
+    // Two in a row: the first is read by nobody but the second.
+    check(&chain(&[conv(), norm.clone(), relu.clone()], &[(1, 1), (1, 2)]), &["image", "conv", "relu"]);
+    // Between the convolution and its norm, which is the output.
+    check(&chain(&[conv(), norm.clone()], &[(1, 0), (1, 1)]), &["image", "conv"]);
+    // A norm behind a norm goes the same way, and the bias is one.
+    let twice = chain(&[conv(), norm.clone(), ("same", Op::Identity), ("again", Op::BatchNorm)], &[(1, 1)]);
+    check(&twice, &["image", "conv"]);
+    assert_eq!(static_cost(&twice).model_bytes, 4 * (3 * 2 * 9 + 3));
+    // The output stays, whatever it is, and reads.
+    let mut last = chain(&[conv(), norm, relu], &[]);
+    let conv = last.ids().nth(1).expect("it has four");
+    last.add("same", Op::Identity, &[conv]).expect("the shapes fit");
+    check(&last, &["image", "conv", "norm", "relu", "same"]);
+}
+
 #[test]
 fn a_bias_of_the_same_name_is_not_the_convolutions_own() {
     let graph = conv_norm(None);
@@ -105,6 +145,12 @@ proptest! {
     fn folding_keeps_the_output(seed: u64, n_nodes in 1..30_usize) {
         let graph = random::graph(seed, n_nodes);
         check_same_output(&graph, &random::weights(&graph, seed), seed);
+    }
+
+    #[test]
+    fn what_ships_ships_as_it_is(seed: u64, n_nodes in 1..40_usize) {
+        let once = shipped(&random::graph(seed, n_nodes));
+        prop_assert_eq!(shipped(&once), once);
     }
 
     #[test]

@@ -131,3 +131,12 @@ pub struct Saved {
     /// Wall-clock time spent in optimizer steps.
     pub trained: Duration,
 }
+
+impl Saved {
+    /// The same, with what a strategy has `learned` beside it.
+    #[must_use]
+    pub fn with(mut self, learned: Weights) -> Self {
+        self.weights.tensors.extend(learned.tensors);
+        self
+    }
+}

@@ -24,7 +24,6 @@ pub struct Pricer {
     training: TrainingTime,
     /// Measured costs by the graph's fingerprint.
     known: BTreeMap<String, Vec<(Metric, Figure)>>,
-    measured: usize,
     /// Candidates that are let pass unmeasured, because the board was noisy or lost; doubles each time.
     pause: usize,
     /// Those of them that are left.
@@ -58,7 +57,7 @@ impl Pricer {
     /// training goes through: epochs times training images.
     pub fn new(model: CostModel, budget: Budget, meter: Option<Box<dyn Meter>>, final_images: u64) -> Self {
         let (training, known) = (TrainingTime::default(), BTreeMap::new());
-        Self { model, budget, meter, final_images, training, known, measured: 0, pause: 0, waiting: 0, lost: None }
+        Self { model, budget, meter, final_images, training, known, pause: 0, waiting: 0, lost: None }
     }
 
     /// Tells how long a step on `images` images took.
@@ -146,7 +145,6 @@ impl Pricer {
         if let Some(memory) = &reading.memory {
             figures.push((Metric::Memory, memory.clone()));
         }
-        self.measured += 1;
         let known = self.known.entry(network).or_default();
         *known = figures;
         known
@@ -155,11 +153,6 @@ impl Pricer {
     /// The cost model as it stands after all measurements.
     pub fn model(&self) -> &CostModel {
         &self.model
-    }
-
-    /// Networks measured by this pricer.
-    pub fn n_measured(&self) -> usize {
-        self.measured
     }
 }
 

@@ -52,6 +52,27 @@ pub struct Trial {
     pub admitted: bool,
 }
 
+impl Trial {
+    /// A network with shared weights, or one that was not trained: [`Study::record`] numbers it, and says whether every
+    /// hard bound holds.
+    pub fn new(strategy: &str, phase: Phase, arch: &impl Serialize, accuracy: Option<f64>, cost: Cost) -> Self {
+        Self {
+            trial: 0,
+            strategy: strategy.to_owned(),
+            phase,
+            epoch: 0,
+            arch: serde_json::to_value(arch).expect("an architecture is plain data"),
+            accuracy,
+            epochs: None,
+            curve: Vec::new(),
+            cost,
+            predicted: None,
+            reward: None,
+            admitted: false,
+        }
+    }
+}
+
 /// What a model of networks says of one that was not trained.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Predicted {
@@ -212,6 +233,11 @@ impl Study {
         self.cursor as u64
     }
 
+    /// Whether the next trial is on record, as one of `strategy`'s.
+    pub fn awaits(&self, strategy: &str) -> bool {
+        self.trials.get(self.cursor).is_some_and(|known| known.strategy == strategy)
+    }
+
     /// What an earlier session found out about the trial that comes `ahead` trials after the next, if it is this one.
     pub fn recall(&self, ahead: usize, strategy: &str, arch: &serde_json::Value, epochs: usize) -> Option<&Trial> {
         let known = self.trials.get(self.cursor + ahead)?;
@@ -220,13 +246,14 @@ impl Study {
         (is_same && known.epochs.is_none_or(|it| it == epochs)).then_some(known)
     }
 
-    /// Appends a trial, numbered by the study.
+    /// Appends a trial, numbered and held against the hard bounds by the study.
     ///
     /// # Errors
     /// The file cannot be written, or a resumed search proposes something else than the record
     /// says it did.
     pub fn record(&mut self, mut trial: Trial) -> Result<()> {
         trial.trial = self.next();
+        trial.admitted = self.budget.admits(&trial.cost);
         let known = self.trials.get(self.cursor);
         let is_same = known.is_some_and(|known| {
             let both_predicted = known.predicted.is_some() == trial.predicted.is_some();
@@ -350,6 +377,30 @@ impl Study {
 
     fn snapshot_path(&self, key: &str) -> Option<PathBuf> {
         Some(self.folder.as_ref()?.join("checkpoints").join(format!("{key}.safetensors")))
+    }
+
+    /// Keeps how long `strategy` has been active, for [`Study::resume_time`]. Snapshots say it as well; a strategy that
+    /// is resumed from its record alone takes none, and lines of the record must not depend on the clock.
+    pub fn keep_time(&self, strategy: &str) -> Result<()> {
+        let Some(path) = self.time_path(strategy) else { return Ok(()) };
+        write_whole(&path, self.watch.active().as_millis().to_string().as_bytes())
+    }
+
+    /// Tells whoever watches how long `strategy` was active in earlier sessions.
+    pub fn resume_time(&mut self, strategy: &str) -> Result<()> {
+        let Some(path) = self.time_path(strategy) else { return Ok(()) };
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(Error::File { path, error }),
+        };
+        let active = text.parse().map_err(|error| Error::File { path, error: std::io::Error::other(error) })?;
+        self.watch.resumed(Duration::from_millis(active));
+        Ok(())
+    }
+
+    fn time_path(&self, strategy: &str) -> Option<PathBuf> {
+        Some(self.folder.as_ref()?.join("checkpoints").join(format!("{strategy}.active-ms")))
     }
 }
 

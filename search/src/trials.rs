@@ -2,7 +2,7 @@
 //!
 //! Every proposal is priced first. What a hard bound rules out is recorded and not trained; what it admits is
 //! trained, recorded, and a candidate for the answer. A resumed search proposes the same again and is told what the
-//! record holds, without a training.
+//! record holds, without a training; its deadline counts the time that it was active before.
 
 use graph::weights::Weights;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -43,6 +43,7 @@ pub struct Trials<'a, S: SearchSpace, E: ?Sized> {
     epoch: usize,
     proposed: usize,
     trained: usize,
+    /// Whether the deadline was near when somebody looked: nothing is trained any more.
     is_late: bool,
     /// Trials at the front of the record that are answered from it.
     recalled: u64,
@@ -64,16 +65,17 @@ pub struct Told {
 }
 
 impl<'a, S: SearchSpace, E: Evaluator + ?Sized> Trials<'a, S, E> {
-    /// None yet.
+    /// None yet; the time that `strategy` was active in earlier sessions counts towards its deadline.
     pub fn new(
         strategy: &'static str,
         space: &'a S,
         evaluator: &'a mut E,
         study: &'a mut Study,
         effort: Effort,
-    ) -> Self {
+    ) -> Result<Self> {
+        study.resume_time(strategy)?;
         let candidates = Vec::new();
-        Self {
+        Ok(Self {
             space,
             strategy,
             evaluator,
@@ -85,7 +87,7 @@ impl<'a, S: SearchSpace, E: Evaluator + ?Sized> Trials<'a, S, E> {
             is_late: false,
             recalled: u64::MAX,
             candidates,
-        }
+        })
     }
 
     /// For a strategy whose trainings go on where earlier ones stopped: hands the evaluator its newest snapshot. What was
@@ -176,7 +178,7 @@ impl<'a, S: SearchSpace, E: Evaluator + ?Sized> Trials<'a, S, E> {
     /// Proposes architectures that do not depend on each other; they may be trained at once. `reward` is what the
     /// strategy will make of each, for the record.
     ///
-    /// Those that the effort does not suffice for any more are told without an accuracy and not recorded.
+    /// Those that the effort or the time does not suffice for any more are told without an accuracy and not recorded.
     pub fn propose_all(
         &mut self,
         archs: &[(S::Arch, Fidelity)],
@@ -212,8 +214,22 @@ impl<'a, S: SearchSpace, E: Evaluator + ?Sized> Trials<'a, S, E> {
             }
             pending.push((value, told, job));
         }
+        // Pricing may have waited for a board, and a resumed search may have been late all along. Where nothing was
+        // trained yet something is: a search should have an answer.
+        let has_answer = graphs.len() < self.trained + taken;
+        if self.is_late || (!graphs.is_empty() && has_answer && self.look()? == Signal::WrapUp) {
+            self.is_late = true;
+            graphs.clear();
+            pending.iter_mut().for_each(|(.., job)| *job = None);
+        }
         let jobs: Vec<Job<'_>> = graphs.iter().map(|(graph, fidelity)| Job { graph, fidelity: *fidelity }).collect();
-        let mut evaluations = self.evaluator.evaluate(&jobs)?;
+        let evaluated = self.evaluator.evaluate(&jobs);
+        // A training that was interrupted took its time as well. Pricing is counted with the next training: to write that
+        // down each time would often take longer than the pricing.
+        if !jobs.is_empty() {
+            self.study.keep_time(self.strategy)?;
+        }
+        let mut evaluations = evaluated?;
         let mut all = Vec::with_capacity(archs.len());
         for ((value, mut told, job), (arch, fidelity)) in pending.into_iter().zip(archs) {
             if let Some(job) = job {
@@ -233,14 +249,13 @@ impl<'a, S: SearchSpace, E: Evaluator + ?Sized> Trials<'a, S, E> {
     /// Keeps the strategy's own state with what it has `learned`, and what the evaluator's networks inherit: where
     /// trainings depend on those before, a search is continued instead of proposed again.
     pub fn snapshot(&self, state: &impl Serialize, learned: Weights) -> Result<()> {
-        let mut saved = self.evaluator.save()?;
-        saved.weights.tensors.extend(learned.tensors);
-        self.study.snapshot(self.strategy, state, &saved)
+        self.study.snapshot(self.strategy, state, &self.evaluator.save()?.with(learned))
     }
 
     /// Continues at the newest snapshot, if there is one: its state, and the tensors that were stored with it. To be
     /// called before anything is proposed.
     pub fn resume<T: DeserializeOwned>(&mut self) -> Result<Option<(T, Weights)>> {
+        self.recalled = 0;
         let Some((state, saved)) = self.study.resume(self.strategy)? else { return Ok(None) };
         self.evaluator.restore(&saved)?;
         for trial in self.study.trials().iter().filter(|it| it.strategy == self.strategy) {
@@ -270,22 +285,31 @@ impl<'a, S: SearchSpace, E: Evaluator + ?Sized> Trials<'a, S, E> {
             self.candidates.push(Chosen { arch: arch.clone(), accuracy, cost: cost.clone() });
         }
         self.study.record(Trial {
-            trial: 0,
-            strategy: self.strategy.to_owned(),
-            phase: Phase::Explore,
             epoch: self.epoch,
-            arch: value,
-            accuracy,
             epochs: accuracy.map(|_| epochs),
             curve: if curve.len() > 1 { curve.clone() } else { Vec::new() },
-            cost: cost.clone(),
             predicted,
             reward,
-            admitted: self.study.budget.admits(cost),
+            ..Trial::new(self.strategy, Phase::Explore, &value, accuracy, cost.clone())
         })?;
-        let (done, total) = (self.trained as u64, self.effort.evaluations as u64);
-        self.is_late |= self.study.look(self.strategy, "training candidates", done, total)? == Signal::WrapUp;
+        // What is on record takes no time: however late it is, it is told.
+        self.is_late |= self.look()? == Signal::WrapUp && !self.is_recalling();
         Ok(())
+    }
+
+    fn look(&mut self) -> Result<Signal> {
+        let (done, total) = (self.trained as u64, self.effort.evaluations as u64);
+        let signal = self.study.look(self.strategy, "training candidates", done, total);
+        // A session ends here, unless it has only begun.
+        if !matches!(signal, Ok(Signal::Continue)) && !self.is_recalling() {
+            self.study.keep_time(self.strategy)?;
+        }
+        signal
+    }
+
+    /// Whether the next trial is one that the record answers.
+    fn is_recalling(&self) -> bool {
+        self.study.next() < self.recalled && self.study.awaits(self.strategy)
     }
 
     fn excess(&self, cost: &Cost) -> f64 {
@@ -306,5 +330,48 @@ impl<'a, S: SearchSpace, E: Evaluator + ?Sized> Trials<'a, S, E> {
         once.reverse();
         once.sort_by(|a, b| b.accuracy.total_cmp(&a.accuracy));
         once
+    }
+}
+
+/// Networks that a policy learns from together, with what it did to propose each. What a hard bound rules out is
+/// replaced by another, and teaches nothing.
+#[derive(Debug)]
+pub struct Batch<W> {
+    size: usize,
+    rewarded: Vec<(W, f64)>,
+    /// Networks proposed for this batch and those before.
+    proposed: u64,
+    /// Batches before this one.
+    complete: usize,
+}
+
+impl<W> Batch<W> {
+    /// An empty batch of `size` networks, at least one.
+    pub fn new(size: usize) -> Self {
+        Self { size: size.max(1), rewarded: Vec::new(), proposed: 0, complete: 0 }
+    }
+
+    /// Proposes as many networks as are missing, each `drawn` by its number, and rewards them. Returns a batch that is
+    /// complete, after which the next begins.
+    pub fn propose<S: SearchSpace, E: Evaluator + ?Sized>(
+        &mut self,
+        trials: &mut Trials<'_, S, E>,
+        drawn: impl FnMut(u64) -> (S::Arch, W),
+        reward: impl Fn(&Told) -> Option<f64>,
+    ) -> Result<Option<Vec<(W, f64)>>> {
+        let fidelity = trials.fidelity();
+        let n = (self.size - self.rewarded.len()).min(trials.n_left()) as u64;
+        let (archs, walks): (Vec<_>, Vec<_>) =
+            (self.proposed..self.proposed + n).map(drawn).map(|(arch, walked)| ((arch, fidelity), walked)).unzip();
+        self.proposed += n;
+        trials.epoch(self.complete);
+        let told = trials.propose_all(&archs, &reward)?;
+        let rewarded = walks.into_iter().zip(&told).filter_map(|(walked, told)| Some((walked, reward(told)?)));
+        self.rewarded.extend(rewarded);
+        if self.rewarded.len() < self.size {
+            return Ok(None);
+        }
+        self.complete += 1;
+        Ok(Some(std::mem::take(&mut self.rewarded)))
     }
 }

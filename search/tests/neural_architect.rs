@@ -532,7 +532,7 @@ fn what_was_predicted_is_no_record_of_a_training() {
     let mut oracle = Oracle::new(&table);
     for _ in 0..2 {
         let mut study = open();
-        let mut trials = Trials::new(NAME, &NasBench201, &mut oracle, &mut study, effort(1));
+        let mut trials = Trials::new(NAME, &NasBench201, &mut oracle, &mut study, effort(1)).expect("it is new");
         let told = trials.note(&arch, predicted, |told| told.accuracy.or(Some(0.4))).expect("a table answers");
         assert!(told.accuracy.is_none() && trials.n_trained() == 0 && trials.trained().is_empty());
         assert_eq!(journal(folder.path()).lines().count(), 1, "a resumed search notes nothing twice");
@@ -542,7 +542,8 @@ fn what_was_predicted_is_no_record_of_a_training() {
         if is_timed {
             study.allow_other_proposals();
         }
-        let told = Trials::new(NAME, &NasBench201, &mut oracle, &mut study, effort(1)).propose(&arch);
+        let told =
+            Trials::new(NAME, &NasBench201, &mut oracle, &mut study, effort(1)).expect("it is new").propose(&arch);
         assert_eq!(told.is_ok_and(|it| it.accuracy.is_some()), is_timed);
     }
     let line = journal(folder.path());

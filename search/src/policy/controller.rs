@@ -153,11 +153,6 @@ impl Controller {
         self.theta.ascend(&gradient, Adam { lr, beta_1, beta_2, epsilon });
     }
 
-    /// The average reward so far.
-    pub fn baseline(&self) -> Option<f64> {
-        self.baseline.0
-    }
-
     /// How much better than the average `reward` is; the average then moves towards it.
     pub fn advantage(&mut self, reward: f64) -> f64 {
         self.baseline.advantage(reward, self.settings.baseline_decay)

@@ -16,7 +16,10 @@
 use graph::{Activation, Conv2d, Graph, GraphError, NodeId, Op, Pool2d, Shape};
 use serde::{Deserialize, Serialize};
 
-use super::{Scale, SearchSpace};
+use super::{
+    Scale, SearchSpace,
+    parts::{classify, conv_norm},
+};
 use crate::chooser::{Chooser, Kind, Question};
 
 /// All chains over one layout.
@@ -207,8 +210,7 @@ impl SearchSpace for BlockSpace {
         }
         let head = Conv2d::same(width(self.head), 1, 1);
         let head = graph.within("head", |graph| conv_relu(graph, last, head))?;
-        let pooled = graph.add("pool", Op::GlobalAvgPool, &[head])?;
-        graph.add("classifier", Op::Linear(scale.classes), &[pooled])?;
+        classify(&mut graph, head, scale.classes)?;
         Ok(graph)
     }
 
@@ -241,12 +243,11 @@ impl BlockSpace {
         let depthwise = Conv2d::depthwise(inner, 3, stride);
         let filtered = graph.within("depthwise", |graph| conv_relu(graph, expanded, depthwise))?;
         let project = grouped(channels, block.project_groups);
-        let projected = graph.within("project", |graph| conv_norm(graph, filtered, project))?;
+        let projected = graph.within("project", |graph| conv_norm(graph, ["conv", "norm"], filtered, project))?;
         let shortcut = match (stride, width == channels) {
             (1, true) => input,
-            (1, false) if self.projects_shortcuts => {
-                graph.within("shortcut", |graph| conv_norm(graph, input, Conv2d::same(channels, 1, 1)))?
-            }
+            (1, false) if self.projects_shortcuts => graph
+                .within("shortcut", |graph| conv_norm(graph, ["conv", "norm"], input, Conv2d::same(channels, 1, 1)))?,
             _ => return Ok(projected),
         };
         graph.add("sum", Op::Add, &[projected, shortcut])
@@ -254,11 +255,6 @@ impl BlockSpace {
 }
 
 fn conv_relu(graph: &mut Graph, input: NodeId, conv: Conv2d) -> Result<NodeId, GraphError> {
-    let norm = conv_norm(graph, input, conv)?;
+    let norm = conv_norm(graph, ["conv", "norm"], input, conv)?;
     graph.add("relu", Op::Activation(Activation::Relu6), &[norm])
-}
-
-fn conv_norm(graph: &mut Graph, input: NodeId, conv: Conv2d) -> Result<NodeId, GraphError> {
-    let conv = graph.add("conv", Op::Conv2d(conv), &[input])?;
-    graph.add("norm", Op::BatchNorm, &[conv])
 }

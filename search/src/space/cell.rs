@@ -16,7 +16,10 @@ use std::ops::RangeInclusive;
 use graph::{Activation, Conv2d, Graph, GraphError, NodeId, Op, Pool2d, Shape};
 use serde::{Deserialize, Serialize};
 
-use super::{Scale, SearchSpace};
+use super::{
+    Scale, SearchSpace,
+    parts::{State, classify, conv_norm, read_cells, stem},
+};
 use crate::chooser::{Chooser, Kind, Question};
 
 /// All cells whose number of blocks lies in `blocks`.
@@ -220,10 +223,7 @@ pub(super) fn stack(cells: &[&Cell], scale: &Scale) -> Result<Graph, GraphError>
     let most_nodes = cells.iter().map(|cell| most_nodes(cell)).max().unwrap_or(0);
     let mut graph = Graph::with_capacity(n_cells * most_nodes);
     let image = graph.input(Shape::Map(scale.input));
-    let stem = graph.within("stem", |graph| {
-        let conv = graph.add("conv", Op::Conv2d(Conv2d::same(3 * scale.channels, 3, 1)), &[image])?;
-        graph.add("norm", Op::BatchNorm, &[conv])
-    })?;
+    let stem = stem(&mut graph, image, 3 * scale.channels)?;
     let reductions = reductions(scale.layers);
     let mut channels = scale.channels;
     let (mut before, mut last) = (stem, stem);
@@ -231,19 +231,8 @@ pub(super) fn stack(cells: &[&Cell], scale: &Scale) -> Result<Graph, GraphError>
     let mut plans: Vec<Plan<'_>> = cells.iter().map(|cell| Plan::of(cell)).collect();
     let reduces = |layer: usize| reductions.contains(&layer);
     let plan_of = |layer: usize| if reduces(layer) { cells.len() - 1 } else { 0 };
-    // A cell that only reads the one before the previous one leaves the previous one without a
-    // reader, unless another cell reads that: it is no part of the network.
-    let mut is_read = vec![false; n_cells];
-    is_read[n_cells - 1] = true;
-    for layer in (1..n_cells).rev() {
-        if is_read[layer] {
-            let [before, last] = plans[plan_of(layer)].reads;
-            is_read[layer - 1] |= last;
-            if 2 <= layer {
-                is_read[layer - 2] |= before;
-            }
-        }
-    }
+    // What nobody reads is no part of the network.
+    let is_read = read_cells(n_cells, |layer| plans[plan_of(layer)].reads);
     for layer in 0..n_cells {
         let stride = if reduces(layer) { 2 } else { 1 };
         channels *= stride;
@@ -257,8 +246,7 @@ pub(super) fn stack(cells: &[&Cell], scale: &Scale) -> Result<Graph, GraphError>
         side = side.div_ceil(stride);
     }
     let relu = graph.add("relu", Op::Activation(Activation::Relu), &[last])?;
-    let pooled = graph.add("pool", Op::GlobalAvgPool, &[relu])?;
-    graph.add("classifier", Op::Linear(scale.classes), &[pooled])?;
+    classify(&mut graph, relu, scale.classes)?;
     Ok(graph)
 }
 
@@ -320,7 +308,7 @@ impl<'a> Plan<'a> {
             } else {
                 input
             };
-            states.push(State { node: state, relu: None });
+            states.push(State::new(state));
         }
         for (idx, block) in cell.blocks.iter().enumerate() {
             let node = graph.within(("block", idx), |graph| {
@@ -335,7 +323,7 @@ impl<'a> Plan<'a> {
                 }
                 graph.add("sum", Op::Add, &sides)
             })?;
-            states.push(State { node, relu: None });
+            states.push(State::new(node));
         }
         let mut sum = None;
         for &idx in loose_ends.iter() {
@@ -349,24 +337,6 @@ impl<'a> Plan<'a> {
             });
         }
         Ok(sum.expect("a cell has blocks, and its last block is a loose end"))
-    }
-}
-
-/// Something that blocks may read, and its ReLU once somebody has asked for it.
-struct State {
-    node: NodeId,
-    relu: Option<NodeId>,
-}
-
-impl State {
-    fn relu(&mut self, graph: &mut Graph) -> Result<NodeId, GraphError> {
-        match self.relu {
-            Some(relu) => Ok(relu),
-            None => {
-                let relu = graph.add("relu", Op::Activation(Activation::Relu), &[self.node])?;
-                Ok(*self.relu.insert(relu))
-            }
-        }
     }
 }
 
@@ -409,11 +379,4 @@ fn sep_conv(
         let depthwise = graph.add("second/depthwise", depthwise, &[relu])?;
         conv_norm(graph, ["second/conv", "second/norm"], depthwise, Conv2d::same(channels, 1, 1))
     })
-}
-
-// Always inlined: the convolution is then built where it stays instead of copied there.
-#[inline(always)]
-fn conv_norm(graph: &mut Graph, labels: [&'static str; 2], input: NodeId, conv: Conv2d) -> Result<NodeId, GraphError> {
-    let conv = graph.add(labels[0], Op::Conv2d(conv), &[input])?;
-    graph.add(labels[1], Op::BatchNorm, &[conv])
 }

@@ -10,7 +10,10 @@
 use graph::{Activation, Conv2d, Graph, GraphError, NodeId, Op, Pads, Pool2d, Shape};
 use serde::{Deserialize, Serialize};
 
-use super::{Scale, SearchSpace};
+use super::{
+    Scale, SearchSpace,
+    parts::{classify, conv_norm},
+};
 use crate::chooser::{Chooser, Kind, Question};
 
 /// All chains of one depth.
@@ -100,16 +103,14 @@ impl SearchSpace for ChainSpace {
                 let pads =
                     Pads { top: kernel[0] / 2, left: kernel[1] / 2, bottom: kernel[0] / 2, right: kernel[1] / 2 };
                 let conv = Conv2d { kernel, stride, pads, ..Conv2d::same(channels, 1, 1) };
-                let conv = graph.add("conv", Op::Conv2d(conv), &[input])?;
-                let norm = graph.add("norm", Op::BatchNorm, &[conv])?;
+                let norm = conv_norm(graph, ["conv", "norm"], input, conv)?;
                 graph.add("relu", Op::Activation(Activation::Relu), &[norm])
             })?;
             outputs.push(output);
         }
         let ends: Vec<usize> = chain.loose_ends().collect();
         let last = graph.within("output", |graph| join(graph, &outputs, &ends))?;
-        let pooled = graph.add("pool", Op::GlobalAvgPool, &[last])?;
-        graph.add("classifier", Op::Linear(scale.classes), &[pooled])?;
+        classify(&mut graph, last, scale.classes)?;
         Ok(graph)
     }
 

@@ -13,7 +13,10 @@
 use graph::{Activation, Conv2d, Graph, GraphError, NodeId, Op, Pads, Pool2d, Shape};
 use serde::{Deserialize, Serialize};
 
-use super::{Scale, SearchSpace};
+use super::{
+    Scale, SearchSpace,
+    parts::{classify, conv_norm, stem},
+};
 use crate::chooser::{Chooser, Kind, Question};
 
 /// All chains of this many layers. Each layer has decisions of its own, so [`Scale::layers`] is not read.
@@ -116,8 +119,7 @@ impl SearchSpace for EnasMacro {
         let mut graph = Graph::with_capacity(16 * n_layers + 3 * n_skips + 16);
         let image = graph.input(Shape::Map(scale.input));
         let mut channels = scale.channels;
-        let stem =
-            graph.within("stem", |graph| conv_norm(graph, ["conv", "norm"], image, Conv2d::same(channels, 3, 1)))?;
+        let stem = stem(&mut graph, image, channels)?;
         let mut states = Vec::with_capacity(n_layers + 1);
         states.push(stem);
         let reductions = reductions(n_layers);
@@ -139,8 +141,7 @@ impl SearchSpace for EnasMacro {
             })?;
             states.push(layer);
         }
-        let pooled = graph.add("pool", Op::GlobalAvgPool, &[states[n_layers]])?;
-        graph.add("classifier", Op::Linear(scale.classes), &[pooled])?;
+        classify(&mut graph, states[n_layers], scale.classes)?;
         Ok(graph)
     }
 
@@ -210,9 +211,4 @@ fn halve(graph: &mut Graph, input: NodeId, channels: usize) -> Result<NodeId, Gr
     let mean = graph.add("mean/pool", Op::AvgPool(Pool2d { kernel: [2; 2], stride: [2; 2], pads }), &[input])?;
     let mean = conv_norm(graph, ["mean/conv", "mean/norm"], mean, Conv2d::same(channels - half, 1, 1))?;
     graph.add("join", Op::Concat, &[sparse, mean])
-}
-
-fn conv_norm(graph: &mut Graph, labels: [&'static str; 2], input: NodeId, conv: Conv2d) -> Result<NodeId, GraphError> {
-    let conv = graph.add(labels[0], Op::Conv2d(conv), &[input])?;
-    graph.add(labels[1], Op::BatchNorm, &[conv])
 }

@@ -17,7 +17,10 @@
 use graph::{Activation, Conv2d, Graph, GraphError, NodeId, Op, Shape};
 use serde::{Deserialize, Serialize};
 
-use super::{Scale, SearchSpace};
+use super::{
+    Scale, SearchSpace,
+    parts::{classify, conv_norm},
+};
 use crate::chooser::{Chooser, Kind, Question};
 
 /// A super network. Its depth is its own, because every layer has edges of its own: [`Scale::layers`] is not read.
@@ -195,8 +198,7 @@ impl SearchSpace for Fabric {
                 })
             })?;
         }
-        let pooled = graph.add("pool", Op::GlobalAvgPool, &[nodes[places.len() - 1]])?;
-        graph.add("classifier", Op::Linear(scale.classes), &[pooled])?;
+        classify(&mut graph, nodes[places.len() - 1], scale.classes)?;
         Ok(graph)
     }
 
@@ -292,9 +294,4 @@ fn arrive(graph: &mut Graph, ends: &[NodeId], source: NodeId) -> Result<NodeId, 
         _ => graph.add("sum", Op::Add, ends)?,
     };
     graph.add("relu", Op::Activation(Activation::Relu), &[sum])
-}
-
-fn conv_norm(graph: &mut Graph, labels: [&'static str; 2], input: NodeId, conv: Conv2d) -> Result<NodeId, GraphError> {
-    let conv = graph.add(labels[0], Op::Conv2d(conv), &[input])?;
-    graph.add(labels[1], Op::BatchNorm, &[conv])
 }

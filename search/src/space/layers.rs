@@ -14,7 +14,10 @@
 use graph::{Activation, Conv2d, Graph, GraphError, NodeId, Op, Pads, Pool2d, Shape};
 use serde::{Deserialize, Serialize};
 
-use super::{Morph, Scale, SearchSpace};
+use super::{
+    Morph, Scale, SearchSpace,
+    parts::{classify, conv_norm},
+};
 use crate::chooser::{Chooser, Kind, Question};
 
 /// All networks of 1 to `max_layers` layers.
@@ -204,8 +207,7 @@ impl SearchSpace for LayerSpace {
             })?;
             values.push(value);
         }
-        let pooled = graph.add("pool", Op::GlobalAvgPool, &[values[arch.layers.len()].node])?;
-        graph.add("classifier", Op::Linear(scale.classes), &[pooled])?;
+        classify(&mut graph, values[arch.layers.len()].node, scale.classes)?;
         Ok(graph)
     }
 
@@ -396,18 +398,6 @@ fn activate(graph: &mut Graph, node: NodeId, nonlinearity: Nonlinearity) -> Resu
         }
     };
     graph.add("activation", Op::Activation(activation), &[node])
-}
-
-// Always inlined: the convolution is then built where it stays instead of copied there.
-#[inline(always)]
-pub(super) fn conv_norm(
-    graph: &mut Graph,
-    labels: [&'static str; 2],
-    input: NodeId,
-    conv: Conv2d,
-) -> Result<NodeId, GraphError> {
-    let conv = graph.add(labels[0], Op::Conv2d(conv), &[input])?;
-    graph.add(labels[1], Op::BatchNorm, &[conv])
 }
 
 /// Filters at this scale.

@@ -10,6 +10,7 @@ pub mod layers;
 pub mod modules;
 pub mod nas_bench_201;
 pub mod nasnet;
+mod parts;
 
 use std::fmt::Debug;
 

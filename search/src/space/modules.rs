@@ -15,9 +15,8 @@ use serde::{Deserialize, Serialize};
 use super::{
     Morph, Scale, SearchSpace,
     cell::{n_cells, reductions},
-    layers::{
-        EDITS, FILTER_WIDTHS, INSERT, POOL_WIDTHS, REMOVE, SCALE_WIDTH, SCALES, ask, conv_norm, pool, position, width,
-    },
+    layers::{EDITS, FILTER_WIDTHS, INSERT, POOL_WIDTHS, REMOVE, SCALE_WIDTH, SCALES, ask, pool, position, width},
+    parts::{classify, conv_norm, stem},
 };
 use crate::chooser::{Chooser, Kind, Question};
 
@@ -234,8 +233,7 @@ impl SearchSpace for ModuleSpace {
         let n_modules = n_cells(scale.layers);
         let mut graph = Graph::with_capacity(n_modules * (9 * arch.branches.len() + 1) + 6);
         let image = graph.input(Shape::Map(scale.input));
-        let mut last = graph
-            .within("stem", |graph| conv_norm(graph, ["conv", "norm"], image, Conv2d::same(scale.channels, 3, 1)))?;
+        let mut last = stem(&mut graph, image, scale.channels)?;
         let reductions = reductions(scale.layers);
         let mut widening = 1;
         for nth in 0..n_modules {
@@ -246,8 +244,7 @@ impl SearchSpace for ModuleSpace {
             })?;
         }
         let relu = graph.add("relu", Op::Activation(Activation::Relu), &[last])?;
-        let pooled = graph.add("pool", Op::GlobalAvgPool, &[relu])?;
-        graph.add("classifier", Op::Linear(scale.classes), &[pooled])?;
+        classify(&mut graph, relu, scale.classes)?;
         Ok(graph)
     }
 

@@ -8,7 +8,10 @@
 use graph::{Activation, Conv2d, Graph, GraphError, NodeId, Op, Pool2d, Shape};
 use serde::{Deserialize, Serialize};
 
-use super::{Morph, Scale, SearchSpace};
+use super::{
+    Morph, Scale, SearchSpace,
+    parts::{classify, conv_norm, stem},
+};
 use crate::chooser::{Chooser, Kind, Question};
 
 /// The space.
@@ -112,10 +115,7 @@ impl SearchSpace for NasBench201 {
     fn build(&self, arch: &Arch, scale: &Scale) -> Result<Graph, GraphError> {
         let mut graph = Graph::with_capacity(3 * scale.layers * 24 + 32);
         let image = graph.input(Shape::Map(scale.input));
-        let mut last = graph.within("stem", |graph| {
-            let conv = graph.add("conv", Op::Conv2d(Conv2d::same(scale.channels, 3, 1)), &[image])?;
-            graph.add("norm", Op::BatchNorm, &[conv])
-        })?;
+        let mut last = stem(&mut graph, image, scale.channels)?;
         let mut channels = scale.channels;
         for stage in 0..3 {
             if 0 < stage {
@@ -129,8 +129,7 @@ impl SearchSpace for NasBench201 {
         }
         let norm = graph.add("norm", Op::BatchNorm, &[last])?;
         let relu = graph.add("relu", Op::Activation(Activation::Relu), &[norm])?;
-        let pooled = graph.add("pool", Op::GlobalAvgPool, &[relu])?;
-        graph.add("classifier", Op::Linear(scale.classes), &[pooled])?;
+        classify(&mut graph, relu, scale.classes)?;
         Ok(graph)
     }
 
@@ -193,8 +192,7 @@ fn cell(graph: &mut Graph, arch: &Arch, input: NodeId, channels: usize) -> Resul
 /// ReLU, convolution, batch norm.
 fn conv(graph: &mut Graph, input: NodeId, conv: Conv2d) -> Result<NodeId, GraphError> {
     let relu = graph.add("relu", Op::Activation(Activation::Relu), &[input])?;
-    let conv = graph.add("conv", Op::Conv2d(conv), &[relu])?;
-    graph.add("norm", Op::BatchNorm, &[conv])
+    conv_norm(graph, ["conv", "norm"], relu, conv)
 }
 
 /// Two 3x3 convolutions, the first of stride 2, beside average pooling and a 1x1 convolution.

@@ -14,7 +14,10 @@
 use graph::{Activation, Conv2d, Graph, GraphError, NodeId, Op, Pads, Pool2d, Shape};
 use serde::{Deserialize, Serialize};
 
-use super::{Scale, SearchSpace};
+use super::{
+    Scale, SearchSpace,
+    parts::{State, classify, conv_norm, read_cells, stem},
+};
 use crate::chooser::{Chooser, Kind, Question};
 
 /// All pairs of cells with this many blocks.
@@ -184,12 +187,10 @@ impl SearchSpace for NasNetSpace {
         let is_reduction = reductions(scale.layers);
         let mut graph = Graph::with_capacity(is_reduction.len() * (14 * self.blocks + 8));
         let image = graph.input(Shape::Map(scale.input));
-        let stem = graph.within("stem", |graph| {
-            let conv = graph.add("conv", Op::Conv2d(Conv2d::same(3 * scale.channels, 3, 1)), &[image])?;
-            graph.add("norm", Op::BatchNorm, &[conv])
-        })?;
+        let stem = stem(&mut graph, image, 3 * scale.channels)?;
         let cell = |is_reduction: bool| if is_reduction { &arch.reduction } else { &arch.normal };
-        let is_read = read_cells(&is_reduction, cell);
+        let is_read =
+            read_cells(is_reduction.len(), |layer| [0, 1].map(|input| cell(is_reduction[layer]).reads(input)));
         let mut channels = scale.channels;
         let stem = Output { node: stem, halved: 0 };
         let (mut before, mut last) = (stem, stem);
@@ -207,8 +208,7 @@ impl SearchSpace for NasNetSpace {
             (before, last) = (last, Output { node, halved: last.halved + usize::from(is_reduction) });
         }
         let relu = graph.add("relu", Op::Activation(Activation::Relu), &[last.node])?;
-        let pooled = graph.add("pool", Op::GlobalAvgPool, &[relu])?;
-        graph.add("classifier", Op::Linear(scale.classes), &[pooled])?;
+        classify(&mut graph, relu, scale.classes)?;
         Ok(graph)
     }
 
@@ -268,21 +268,6 @@ fn reductions(n: usize) -> Vec<bool> {
     (0..3 * n + 2).map(|layer| layer == n || layer == 2 * n + 1).collect()
 }
 
-/// Whether the output depends on each cell: one that only reads the cell before the previous one leaves the previous
-/// one without a reader.
-fn read_cells<'a>(is_reduction: &[bool], cell: impl Fn(bool) -> &'a Cell) -> Vec<bool> {
-    let mut is_read = vec![false; is_reduction.len()];
-    is_read[is_reduction.len() - 1] = true;
-    for layer in (0..is_reduction.len()).rev().filter(|it| 0 < *it) {
-        for (input, back) in [(1, 1), (0, 2)] {
-            if is_read[layer] && back <= layer && cell(is_reduction[layer]).reads(input) {
-                is_read[layer - back] = true;
-            }
-        }
-    }
-    is_read
-}
-
 /// What a cell gives to the next two.
 #[derive(Clone, Copy)]
 struct Output {
@@ -303,11 +288,11 @@ fn add_cell(
     for (idx, input) in inputs.into_iter().enumerate() {
         let shrink = 1 << (inputs[1].halved - input.halved);
         let fits = shrink == 1 && graph.shape(input.node).channels() == channels;
-        let mut state = State { node: input.node, relu: None };
+        let mut state = State::new(input.node);
         if cell.reads(idx) && !fits {
             let conv = Conv2d::same(channels, 1, shrink);
             let node = graph.within(("input", idx), |graph| relu_conv_norm(graph, &mut state, conv))?;
-            state = State { node, relu: None };
+            state = State::new(node);
         }
         states.push(state);
     }
@@ -328,30 +313,12 @@ fn add_cell(
                 Combine::Concat => graph.add("join", Op::Concat, &sides),
             }
         })?;
-        states.push(State { node, relu: None });
+        states.push(State::new(node));
     }
     let ends: Vec<NodeId> = cell.loose_ends().map(|idx| states[idx + 2].node).collect();
     match ends[..] {
         [end] => Ok(end),
         _ => graph.add("output", Op::Concat, &ends),
-    }
-}
-
-/// Something that blocks may read, and its ReLU once somebody has asked for it.
-struct State {
-    node: NodeId,
-    relu: Option<NodeId>,
-}
-
-impl State {
-    fn relu(&mut self, graph: &mut Graph) -> Result<NodeId, GraphError> {
-        match self.relu {
-            Some(relu) => Ok(relu),
-            None => {
-                let relu = graph.add("relu", Op::Activation(Activation::Relu), &[self.node])?;
-                Ok(*self.relu.insert(relu))
-            }
-        }
     }
 }
 
@@ -387,7 +354,7 @@ fn apply(
     if fits {
         return Ok(node);
     }
-    relu_conv_norm(graph, &mut State { node, relu: None }, Conv2d::same(channels, 1, 1))
+    relu_conv_norm(graph, &mut State::new(node), Conv2d::same(channels, 1, 1))
 }
 
 /// A row of taps, then a column.
@@ -404,7 +371,7 @@ fn factorised(
     let column = Pads { top: pad, bottom: pad, ..Pads::all(0) };
     let column = Conv2d { kernel: [taps, 1], stride: [stride, 1], pads: column, ..same };
     let node = graph.within("row", |graph| relu_conv_norm(graph, state, row))?;
-    graph.within("column", |graph| relu_conv_norm(graph, &mut State { node, relu: None }, column))
+    graph.within("column", |graph| relu_conv_norm(graph, &mut State::new(node), column))
 }
 
 /// Depthwise and pointwise convolution, twice; the stride belongs to the first.
@@ -419,18 +386,13 @@ fn sep_conv(
         let read = graph.shape(state.node).channels();
         let relu = state.relu(graph)?;
         let depthwise = graph.add("depthwise", Op::Conv2d(Conv2d::depthwise(read, kernel, stride)), &[relu])?;
-        conv_norm(graph, depthwise, Conv2d::same(channels, 1, 1))
+        conv_norm(graph, ["conv", "norm"], depthwise, Conv2d::same(channels, 1, 1))
     };
     let node = graph.within("first", |graph| once(graph, state, stride))?;
-    graph.within("second", |graph| once(graph, &mut State { node, relu: None }, 1))
+    graph.within("second", |graph| once(graph, &mut State::new(node), 1))
 }
 
 fn relu_conv_norm(graph: &mut Graph, state: &mut State, conv: Conv2d) -> Result<NodeId, GraphError> {
     let relu = state.relu(graph)?;
-    conv_norm(graph, relu, conv)
-}
-
-fn conv_norm(graph: &mut Graph, input: NodeId, conv: Conv2d) -> Result<NodeId, GraphError> {
-    let conv = graph.add("conv", Op::Conv2d(conv), &[input])?;
-    graph.add("norm", Op::BatchNorm, &[conv])
+    conv_norm(graph, ["conv", "norm"], relu, conv)
 }

@@ -114,7 +114,7 @@ impl<S: SearchSpace> Strategy<S, dyn Evaluator + '_> for Asha {
         evaluator: &mut (dyn Evaluator + '_),
         study: &mut Study,
     ) -> Result<Vec<Chosen<S::Arch>>> {
-        let mut trials = Trials::new(NAME, space, evaluator, study, self.effort);
+        let mut trials = Trials::new(NAME, space, evaluator, study, self.effort)?;
         trials.restore()?;
         let mut ladder = Ladder { archs: Vec::new(), rungs: vec![Vec::new(); self.n_rungs()] };
         // By the epoch in which a job is done, and its number: jobs are finished in this order.

@@ -241,23 +241,8 @@ impl Benas {
         cost: Cost,
         reward: Option<f64>,
     ) -> Result<()> {
-        let admitted = study.budget.admits(&cost);
-        let arch = serde_json::to_value(arch).expect("an architecture is plain data");
-        let (strategy, epoch) = (NAME.to_owned(), self.done.epochs);
-        study.record(Trial {
-            trial: 0,
-            strategy,
-            phase,
-            epoch,
-            arch,
-            accuracy,
-            epochs: None,
-            curve: Vec::new(),
-            cost,
-            predicted: None,
-            reward,
-            admitted,
-        })
+        let trial = Trial::new(NAME, phase, arch, accuracy, cost);
+        study.record(Trial { epoch: self.done.epochs, reward, ..trial })
     }
 
     /// Reports progress; an epoch's steps are its minibatches and the controller's rounds.
@@ -276,9 +261,8 @@ impl Benas {
 
     fn snapshot(&mut self, child: &dyn SharedWeights, study: &mut Study) -> Result<()> {
         self.done.controller = self.controller.save();
-        let mut saved = child.save()?;
-        saved.weights.tensors.extend(self.done.controller.weights.tensors.clone());
-        study.snapshot(NAME, &self.done, &saved)
+        let learned = self.done.controller.weights.clone();
+        study.snapshot(NAME, &self.done, &child.save()?.with(learned))
     }
 
     fn resume(&mut self, child: &mut dyn SharedWeights, study: &mut Study) -> Result<()> {

@@ -378,23 +378,8 @@ impl Bsn {
         accuracy: Option<f64>,
         cost: Cost,
     ) -> Result<()> {
-        let admitted = study.budget.admits(&cost);
-        let arch = serde_json::to_value(arch).expect("an architecture is plain data");
-        let (strategy, epoch) = (NAME.to_owned(), self.done.epochs);
-        study.record(Trial {
-            trial: 0,
-            strategy,
-            phase,
-            epoch,
-            arch,
-            accuracy,
-            epochs: None,
-            curve: Vec::new(),
-            predicted: None,
-            cost,
-            reward: None,
-            admitted,
-        })
+        let trial = Trial::new(NAME, phase, arch, accuracy, cost);
+        study.record(Trial { epoch: self.done.epochs, ..trial })
     }
 
     /// What an epoch does, with the expected cost beside each bound.
@@ -414,9 +399,7 @@ impl Bsn {
 
     fn snapshot(&mut self, child: &dyn SharedWeights, study: &mut Study) -> Result<()> {
         self.done.updates = self.policy.parameters().updates();
-        let mut saved = child.save()?;
-        saved.weights.tensors.extend(self.policy.parameters().save(NAME).tensors);
-        study.snapshot(NAME, &self.done, &saved)
+        study.snapshot(NAME, &self.done, &child.save()?.with(self.policy.parameters().save(NAME)))
     }
 
     fn resume(&mut self, child: &mut dyn SharedWeights, study: &mut Study) -> Result<()> {

@@ -176,7 +176,7 @@ impl<S: Morph> Strategy<S, dyn Evaluator + '_> for Epnas {
         study: &mut Study,
     ) -> Result<Vec<Chosen<S::Arch>>> {
         let budget = study.budget.clone();
-        let mut trials = Trials::new(NAME, space, evaluator, study, self.effort);
+        let mut trials = Trials::new(NAME, space, evaluator, study, self.effort)?;
         let mut policy = Editor::new(self.settings.policy.clone(), self.seed);
         let mut done = self.resume(&mut trials, &mut policy)?;
         if done.starts.is_empty() {

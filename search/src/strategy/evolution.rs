@@ -71,7 +71,7 @@ impl<S: SearchSpace> Strategy<S, dyn Evaluator + '_> for Evolution {
         evaluator: &mut (dyn Evaluator + '_),
         study: &mut Study,
     ) -> Result<Vec<Chosen<S::Arch>>> {
-        let mut trials = Trials::new(NAME, space, evaluator, study, self.effort);
+        let mut trials = Trials::new(NAME, space, evaluator, study, self.effort)?;
         let mut population: VecDeque<Individual> = VecDeque::new();
         while !trials.is_over() {
             self.drawn += 1;

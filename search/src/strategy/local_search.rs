@@ -48,7 +48,7 @@ impl<S: SearchSpace> Strategy<S, dyn Evaluator + '_> for LocalSearch {
         evaluator: &mut (dyn Evaluator + '_),
         study: &mut Study,
     ) -> Result<Vec<Chosen<S::Arch>>> {
-        let mut trials = Trials::new(NAME, space, evaluator, study, self.effort);
+        let mut trials = Trials::new(NAME, space, evaluator, study, self.effort)?;
         let mut known: Vec<(S::Arch, f64)> = Vec::new();
         while !trials.is_over() {
             let mut uniform = self.uniform();

@@ -1,4 +1,4 @@
-//! One file a paper. A strategy owns its loop; what it calls is shared.
+//! One file a paper, or a folder of its parts. A strategy owns its loop; what it calls is shared.
 
 pub mod asha;
 pub mod benas;

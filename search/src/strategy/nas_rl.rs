@@ -16,10 +16,10 @@ use crate::{
     Result,
     evaluator::Evaluator,
     penalty::epnas,
-    policy::{Controller, ControllerSettings, Walked},
+    policy::{Controller, ControllerSettings},
     space::SearchSpace,
     study::Study,
-    trials::{Effort, Told, Trials},
+    trials::{Batch, Effort, Told, Trials},
 };
 
 /// Settings, under the paper's symbols.
@@ -100,29 +100,15 @@ impl<S: SearchSpace> Strategy<S, dyn Evaluator + '_> for NasRl {
         evaluator: &mut (dyn Evaluator + '_),
         study: &mut Study,
     ) -> Result<Vec<Chosen<S::Arch>>> {
-        let mut trials = Trials::new(NAME, space, evaluator, study, self.effort);
+        let mut trials = Trials::new(NAME, space, evaluator, study, self.effort)?;
         let mut controller = Controller::new(self.settings.controller.clone(), space.given(), self.seed);
-        let mut learned: Vec<(Walked, f64)> = Vec::new();
-        let children = self.settings.children.max(1);
-        let (mut drawn, mut updates) = (0, 0);
+        let mut children = Batch::new(self.settings.children);
         while !trials.is_over() {
             let deeper = self.deeper(space, trials.n_trained());
             let now = deeper.as_ref().unwrap_or(space);
-            let fidelity = trials.fidelity();
-            let n = (children - learned.len()).min(trials.n_left());
-            let (archs, walks): (Vec<_>, Vec<_>) = (drawn..drawn + n as u64)
-                .map(|nth| controller.sample(keyed::rng(self.seed, NAME, nth), |chooser| now.sample(chooser)))
-                .map(|(arch, walked)| ((arch, fidelity), walked))
-                .unzip();
-            drawn += n as u64;
-            trials.epoch(updates);
-            let told = trials.propose_all(&archs, |told| self.reward(told))?;
-            learned
-                .extend(walks.into_iter().zip(&told).filter_map(|(walked, told)| Some((walked, self.reward(told)?))));
-            if children <= learned.len() {
+            let sample = |nth| controller.sample(keyed::rng(self.seed, NAME, nth), |chooser| now.sample(chooser));
+            if let Some(learned) = children.propose(&mut trials, sample, |told| self.reward(told))? {
                 controller.reinforce(&learned);
-                learned.clear();
-                updates += 1;
             }
         }
         Ok(trials.ranked())

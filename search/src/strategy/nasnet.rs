@@ -17,7 +17,7 @@ use crate::{
     policy::{Controller, ControllerSettings, Walked},
     space::SearchSpace,
     study::Study,
-    trials::{Effort, Told, Trials},
+    trials::{Batch, Effort, Told, Trials},
 };
 
 /// Settings, under the papers' symbols.
@@ -99,26 +99,13 @@ impl<S: SearchSpace> Strategy<S, dyn Evaluator + '_> for NasNet {
         evaluator: &mut (dyn Evaluator + '_),
         study: &mut Study,
     ) -> Result<Vec<Chosen<S::Arch>>> {
-        let mut trials = Trials::new(NAME, space, evaluator, study, self.effort);
+        let mut trials = Trials::new(NAME, space, evaluator, study, self.effort)?;
         let mut controller = Controller::new(self.settings.controller.clone(), 0, self.seed);
-        let mut batch: Vec<(Walked, f64)> = Vec::new();
-        let size = self.settings.batch.max(1);
-        let (mut drawn, mut updates) = (0, 0);
+        let mut minibatch = Batch::new(self.settings.batch);
         while !trials.is_over() {
-            let fidelity = trials.fidelity();
-            let n = (size - batch.len()).min(trials.n_left());
-            let (archs, walks): (Vec<_>, Vec<_>) = (drawn..drawn + n as u64)
-                .map(|nth| controller.sample(keyed::rng(self.seed, NAME, nth), |chooser| predict(space, chooser)))
-                .map(|(arch, walked)| ((arch, fidelity), walked))
-                .unzip();
-            drawn += n as u64;
-            trials.epoch(updates);
-            let told = trials.propose_all(&archs, |told| self.reward(told))?;
-            batch.extend(walks.into_iter().zip(&told).filter_map(|(walked, told)| Some((walked, self.reward(told)?))));
-            if size <= batch.len() {
+            let sample = |nth| controller.sample(keyed::rng(self.seed, NAME, nth), |chooser| predict(space, chooser));
+            if let Some(batch) = minibatch.propose(&mut trials, sample, |told| self.reward(told))? {
                 self.update(&mut controller, space, &batch);
-                batch.clear();
-                updates += 1;
             }
         }
         Ok(trials.ranked())

@@ -177,7 +177,7 @@ impl<S: Morph> Strategy<S, dyn Evaluator + '_> for NeuralArchitect {
         let mut simulator = settings.simulator.clone().map(Simulator::new);
         let mut state = State::default();
         let mut evaluator = Timed { evaluator, roofline: settings.roofline };
-        let mut trials = Trials::new(NAME, space, &mut evaluator, study, *effort);
+        let mut trials = Trials::new(NAME, space, &mut evaluator, study, *effort)?;
         if settings.inherit
             && let Some((known, mut learned)) = trials.resume::<State<S::Arch>>()?
         {

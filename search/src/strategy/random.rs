@@ -41,7 +41,7 @@ impl<S: SearchSpace> Strategy<S, dyn Evaluator + '_> for Random {
         evaluator: &mut (dyn Evaluator + '_),
         study: &mut Study,
     ) -> Result<Vec<Chosen<S::Arch>>> {
-        let mut trials = Trials::new(NAME, space, evaluator, study, self.effort);
+        let mut trials = Trials::new(NAME, space, evaluator, study, self.effort)?;
         let mut drawn = 0;
         while !trials.is_over() {
             let fidelity = trials.fidelity();

@@ -108,20 +108,8 @@ impl RandomWs {
             let cost = child.cost(&space.build(&arch, &self.full)?)?;
             if study.budget.admits(&cost) {
                 let accuracy = child.accuracy(&space.build(&arch, &self.proxy)?)?;
-                study.record(Trial {
-                    trial: 0,
-                    strategy: NAME.to_owned(),
-                    phase: Phase::Select,
-                    epoch: self.done.epochs,
-                    arch: serde_json::to_value(&arch).expect("an architecture is plain data"),
-                    accuracy: Some(accuracy),
-                    epochs: None,
-                    curve: Vec::new(),
-                    cost: cost.clone(),
-                    predicted: None,
-                    reward: None,
-                    admitted: true,
-                })?;
+                let trial = Trial::new(NAME, Phase::Select, &arch, Some(accuracy), cost.clone());
+                study.record(Trial { epoch: self.done.epochs, ..trial })?;
                 scored.push(Chosen { arch, accuracy, cost });
             }
             let done = total - (self.settings.scored - scored.len()) as u64;

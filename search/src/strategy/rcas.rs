@@ -204,7 +204,7 @@ impl Strategy<BlockSpace, dyn Evaluator + '_> for Rcas {
     ) -> Result<Vec<Chosen<Chain>>> {
         self.runs.clear();
         self.accuracies.clear();
-        let mut trials = Trials::new(NAME, space, evaluator, study, self.effort);
+        let mut trials = Trials::new(NAME, space, evaluator, study, self.effort)?;
         if let Some(ground) = Ground::new(&mut trials)? {
             for (epoch, rule) in self.settings.rules.clone().into_iter().enumerate() {
                 trials.epoch(epoch);

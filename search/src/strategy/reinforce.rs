@@ -7,10 +7,11 @@ use super::{Chosen, Strategy};
 use crate::{
     Result,
     evaluator::Evaluator,
+    penalty::epnas,
     policy::{Adam, Baseline, Independent},
     space::SearchSpace,
     study::Study,
-    trials::{Effort, Trials},
+    trials::{Effort, Told, Trials},
 };
 
 /// Settings.
@@ -23,11 +24,13 @@ pub struct Settings {
     pub baseline_decay: f64,
     /// First logits are uniform in plus and minus this.
     pub spread: f64,
+    /// Each bound multiplies the reward by `p ^ excess`, as EPNAS has it: the benchmarks know no bounds.
+    pub p: f64,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { adam: Adam::new(0.1), baseline_decay: 0.9, spread: 1e-3 }
+        Self { adam: Adam::new(0.1), baseline_decay: 0.9, spread: 1e-3, p: 0.9 }
     }
 }
 
@@ -60,7 +63,7 @@ impl<S: SearchSpace> Strategy<S, dyn Evaluator + '_> for Reinforce {
         evaluator: &mut (dyn Evaluator + '_),
         study: &mut Study,
     ) -> Result<Vec<Chosen<S::Arch>>> {
-        let mut trials = Trials::new(NAME, space, evaluator, study, self.effort);
+        let mut trials = Trials::new(NAME, space, evaluator, study, self.effort)?;
         let mut policy = Independent::new(self.seed, self.settings.spread, 0.0);
         let mut baseline = Baseline::default();
         for step in 0.. {
@@ -68,13 +71,20 @@ impl<S: SearchSpace> Strategy<S, dyn Evaluator + '_> for Reinforce {
                 break;
             }
             let (arch, walked) = policy.sample(keyed::rng(self.seed, NAME, step), |chooser| space.sample(chooser));
-            let told = trials.propose_all(&[(arch, trials.fidelity())], |told| told.accuracy)?;
+            let told = trials.propose_all(&[(arch, trials.fidelity())], |told| self.reward(told))?;
             // What a hard bound rules out is drawn again and teaches nothing: punished, the policy would learn where
             // bounds are before it learns what is good.
-            let Some(accuracy) = told[0].accuracy else { continue };
-            let advantage = baseline.advantage(accuracy, self.settings.baseline_decay);
+            let Some(reward) = self.reward(&told[0]) else { continue };
+            let advantage = baseline.advantage(reward, self.settings.baseline_decay);
             policy.ascend([(&walked, advantage)].into_iter(), 0.0, self.settings.adam);
         }
         Ok(trials.ranked())
+    }
+}
+
+impl Reinforce {
+    /// Accuracy; nothing for what was not trained.
+    fn reward(&self, told: &Told) -> Option<f64> {
+        Some(told.accuracy? * epnas(told.excess, self.settings.p))
     }
 }

@@ -1,0 +1,66 @@
+//! What networks of several spaces are built from.
+
+use graph::{Activation, Conv2d, Graph, GraphError, NodeId, Op};
+
+/// Something that several nodes may read, and its ReLU once somebody has asked for it.
+pub(super) struct State {
+    pub(super) node: NodeId,
+    relu: Option<NodeId>,
+}
+
+impl State {
+    pub(super) fn new(node: NodeId) -> Self {
+        Self { node, relu: None }
+    }
+
+    pub(super) fn relu(&mut self, graph: &mut Graph) -> Result<NodeId, GraphError> {
+        match self.relu {
+            Some(relu) => Ok(relu),
+            None => {
+                let relu = graph.add("relu", Op::Activation(Activation::Relu), &[self.node])?;
+                Ok(*self.relu.insert(relu))
+            }
+        }
+    }
+}
+
+/// A convolution with batch norm behind it, under these labels.
+// Always inlined: the convolution is then built where it stays instead of copied there.
+#[inline(always)]
+pub(super) fn conv_norm(
+    graph: &mut Graph,
+    labels: [&'static str; 2],
+    input: NodeId,
+    conv: Conv2d,
+) -> Result<NodeId, GraphError> {
+    let conv = graph.add(labels[0], Op::Conv2d(conv), &[input])?;
+    graph.add(labels[1], Op::BatchNorm, &[conv])
+}
+
+/// Where networks begin: a 3x3 convolution of the image with batch norm.
+pub(super) fn stem(graph: &mut Graph, image: NodeId, channels: usize) -> Result<NodeId, GraphError> {
+    graph.within("stem", |graph| conv_norm(graph, ["conv", "norm"], image, Conv2d::same(channels, 3, 1)))
+}
+
+/// Where they end: the mean of each channel, and a linear layer.
+pub(super) fn classify(graph: &mut Graph, last: NodeId, classes: usize) -> Result<NodeId, GraphError> {
+    let pooled = graph.add("pool", Op::GlobalAvgPool, &[last])?;
+    graph.add("classifier", Op::Linear(classes), &[pooled])
+}
+
+/// Which of these cells the output depends on, if each reads what `reads` says of the cell before the previous one, and
+/// of the previous one. A cell that only reads the former leaves the latter without a reader.
+pub(super) fn read_cells(n_cells: usize, reads: impl Fn(usize) -> [bool; 2]) -> Vec<bool> {
+    let mut is_read = vec![false; n_cells];
+    is_read[n_cells - 1] = true;
+    for layer in (1..n_cells).rev() {
+        if is_read[layer] {
+            let [before, last] = reads(layer);
+            is_read[layer - 1] |= last;
+            if 2 <= layer {
+                is_read[layer - 2] |= before;
+            }
+        }
+    }
+    is_read
+}
