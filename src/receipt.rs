@@ -88,6 +88,23 @@ impl Score {
     }
 }
 
+impl Score {
+    /// Whether this is ahead of `other` by more than two standard errors of the difference (binomial): more than the
+    /// choice of images explains.
+    pub fn is_ahead_of(self, other: Self) -> bool {
+        2.0 * self.standard_error_of_difference(other) < self.accuracy() - other.accuracy()
+    }
+
+    /// Of the difference between two accuracies, each of images chosen independently (binomial).
+    pub fn standard_error_of_difference(self, other: Self) -> f64 {
+        let of_one = |score: Self| {
+            let share = score.accuracy();
+            (share * (1.0 - share) / score.of.max(1) as f64).sqrt()
+        };
+        of_one(self).hypot(of_one(other))
+    }
+}
+
 impl std::fmt::Display for Score {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{:.2} % ({} of {} images)", 100.0 * self.accuracy(), self.right, self.of)
@@ -311,4 +328,18 @@ pub struct Parity {
 pub struct Probe {
     /// Logits of the trained network.
     pub logits: Vec<f32>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ahead_is_more_than_chance() {
+        let of_1000 = |right| Score { right, of: 1_000 };
+        for (a, b, ahead) in [(650, 600, true), (640, 600, false), (600, 650, false), (600, 600, false)] {
+            assert_eq!(of_1000(a).is_ahead_of(of_1000(b)), ahead, "{a} {b}");
+        }
+        assert!(!Score { right: 0, of: 0 }.is_ahead_of(of_1000(0)), "no image says nothing");
+    }
 }

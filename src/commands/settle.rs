@@ -238,6 +238,9 @@ pub fn show(receipt: &Receipt, folder: &RunFolder, json: bool) -> Result<()> {
     }
     if let Some(row) = &receipt.baseline {
         terminal::print(&baseline_line(receipt, row));
+        if let Some(hint) = better_baseline(receipt, row, folder) {
+            terminal::print(&hint);
+        }
     }
     terminal::print(&format!("\n  model    {}", folder.file(MODEL).display()));
     terminal::print(&format!("  report   {}", folder.file(REPORT).display()));
@@ -267,6 +270,20 @@ fn baseline_line(receipt: &Receipt, row: &BaselineRow) -> String {
             receipt.strategy
         ),
     }
+}
+
+/// How to get the baseline's network, where it is the better one by the images that choices may be made by.
+fn better_baseline(receipt: &Receipt, row: &BaselineRow, folder: &RunFolder) -> Option<String> {
+    let (theirs, ours) = (row.validation?, receipt.accuracy.validation);
+    let name = &row.baseline.strategy;
+    theirs.is_ahead_of(ours).then(|| {
+        format!(
+            "                 {name} did better on the validation images as well ({:.1} % against {:.1} %). For its network:\n                 pipeline search --config {} --strategy {name} --run ANOTHER",
+            100.0 * theirs.accuracy(),
+            100.0 * ours.accuracy(),
+            folder.file(CONFIG).display()
+        )
+    })
 }
 
 /// Cost figures that the shipped file alone tells, for `verify`.

@@ -85,7 +85,7 @@ fn conclusion(receipt: &Receipt, found_one: bool) -> String {
         };
     };
     let difference = receipt.accuracy.test.accuracy() - test.accuracy();
-    let error = (standard_error(receipt.accuracy.test).powi(2) + standard_error(test).powi(2)).sqrt();
+    let error = receipt.accuracy.test.standard_error_of_difference(test);
     let (points, error_points) = (100.0 * difference.abs(), 100.0 * error);
     let (winner, loser) = if difference < 0.0 { (baseline, strategy) } else { (strategy, baseline) };
     let caution = "It is one run with one seed: another seed may well order them otherwise.";
@@ -141,12 +141,6 @@ pub(super) fn margin(score: Score) -> f64 {
     }
     let p = score.accuracy();
     Z / (1.0 + Z * Z / n) * (p * (1.0 - p) / n + Z * Z / (4.0 * n * n)).sqrt()
-}
-
-/// Of a share of `score.of` independent images.
-fn standard_error(score: Score) -> f64 {
-    let p = score.accuracy();
-    (p * (1.0 - p) / score.of.max(1) as f64).sqrt()
 }
 
 #[cfg(test)]
