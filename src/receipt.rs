@@ -95,6 +95,12 @@ impl Score {
         2.0 * self.standard_error_of_difference(other) < self.accuracy() - other.accuracy()
     }
 
+    /// Whether guessing among `n_classes` could have scored as well: within two standard errors of a guess's accuracy.
+    pub fn may_be_chance(self, n_classes: usize) -> bool {
+        let guess = 1.0 / n_classes.max(1) as f64;
+        self.accuracy() <= guess + 2.0 * (guess * (1.0 - guess) / self.of.max(1) as f64).sqrt()
+    }
+
     /// Of the difference between two accuracies, each of images chosen independently (binomial).
     pub fn standard_error_of_difference(self, other: Self) -> f64 {
         let of_one = |score: Self| {
@@ -339,6 +345,10 @@ mod tests {
         let of_1000 = |right| Score { right, of: 1_000 };
         for (a, b, ahead) in [(650, 600, true), (640, 600, false), (600, 650, false), (600, 600, false)] {
             assert_eq!(of_1000(a).is_ahead_of(of_1000(b)), ahead, "{a} {b}");
+        }
+        // Of 10 classes and 200 images a guess has 20 right, give or take 4.2.
+        for (right, chance) in [(10, true), (24, true), (28, true), (29, false)] {
+            assert_eq!(Score { right, of: 200 }.may_be_chance(10), chance, "{right}");
         }
         assert!(!Score { right: 0, of: 0 }.is_ahead_of(of_1000(0)), "no image says nothing");
     }

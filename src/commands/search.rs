@@ -40,7 +40,7 @@ use crate::{
     devices,
     exit::{self, Exit},
     on_device::{Instrument, OnDevice},
-    receipt::{Architecture, Baseline, Receipt},
+    receipt::{Architecture, Baseline, Receipt, Score},
     run_folder::{ARCHITECTURE, CALIBRATION, CONFIG, RunFolder},
     supernet,
     terminal::{self, Screen, say},
@@ -336,6 +336,16 @@ impl Plan {
                 (Some(baseline(strategy, ranked.into_iter().next())), pricer)
             }
         };
+        let right = (chosen.accuracy * self.images.set.validation.len() as f64).round() as usize;
+        let score = Score { right, of: self.images.set.validation.len() };
+        if score.may_be_chance(self.images.source.classes.len()) {
+            terminal::say(&format!(
+                "warning: the chosen cell scored {score} while searching, no better than chance with {} classes: cells \
+                 were not told apart. Train longer while searching: a larger --preset, or more `epochs` under [b-enas] \
+                 or [trials] in a --config file",
+                self.images.source.classes.len()
+            ));
+        }
         let graph = self.network(&chosen.arch)?;
         let architecture = Architecture {
             strategy: self.config.strategy.name().to_owned(),
