@@ -169,7 +169,7 @@ pub struct SearchArgs {
     /// What is done for the baseline, random search with the same effort
     #[arg(long, value_enum)]
     pub baseline: Option<BaselineChoice>,
-    /// Counts the space, checks the budget and estimates time and memory; trains nothing
+    /// Counts the space, checks the budget and estimates time and memory from a few steps; ten seconds, keeps nothing
     #[arg(long)]
     pub dry_run: bool,
     /// Continues the run in the run folder
@@ -594,6 +594,53 @@ pub enum BenchCommand {
     Oracle(OracleArgs),
     /// Trains networks of a finished search on their own, and prints how well its shared weights order them
     Ranking(RankingArgs),
+    /// Prints how time and memory of a training step grow with channels, layers, batch and classes on this machine
+    #[command(after_help = SCALE_HELP)]
+    Scale(ScaleArgs),
+    /// One setting of `scale`; started by it.
+    #[command(hide = true)]
+    ScaleStep(ScaleStepArgs),
+}
+
+const SCALE_HELP: &str = "\
+Examples:
+  pipeline bench scale                  # a few minutes: a line a setting, and exponents
+  pipeline bench scale --quick --json   # seconds: small networks, one round, one JSON object a setting
+
+Random cells of the space that `search` searches, on images of noise, on the processor. Each setting differs from the
+base in one thing, runs in a process of its own, and takes its turn in every round; a figure is the median of the
+rounds. Other programs slow the wall clock down more than they slow CPU time: compare CPU time. Memory is told twice:
+what tensors take (live), which is the same every time, and what the process took at its peak.
+
+The last column says how far the fit that `search --dry-run` rests on can be carried: it is made from the base's two
+smallest batches, and 1.00 is a prediction that came true.";
+
+/// How much to measure.
+#[derive(Debug, Args)]
+pub struct ScaleArgs {
+    /// Small networks and one round: to look, not to conclude from
+    #[arg(long)]
+    pub quick: bool,
+    /// Prints one JSON object a setting
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What to train.
+#[derive(Debug, Args)]
+pub struct ScaleStepArgs {
+    /// Channels of the first cells
+    pub channels: usize,
+    /// Cells stacked, the reductions not counted
+    pub layers: usize,
+    /// Images a step
+    pub batch: usize,
+    /// Classes predicted
+    pub classes: usize,
+    /// Height and width of an image, in pixels
+    pub side: usize,
+    /// Random cells, one step each
+    pub cells: u64,
 }
 
 /// Which shared weights to hold against what.

@@ -5,12 +5,15 @@ mod cli;
 mod commands;
 mod config;
 mod devices;
+mod effort;
 mod exit;
 mod gate;
+mod growth;
 mod kit;
 mod on_device;
 mod papers;
 mod patience;
+mod probe;
 mod receipt;
 mod report;
 mod run_folder;
@@ -55,7 +58,12 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> anyhow::Result<u8> {
     terminal::notice_interrupts();
     // What measures runs in a process of its own, which keeps nothing.
-    if matches!(cli.command, Command::Search(_) | Command::Train(_) | Command::Reproduce(_)) {
+    let trains = match &cli.command {
+        Command::Search(_) | Command::Train(_) | Command::Reproduce(_) => true,
+        Command::Bench(args) => matches!(args.command, BenchCommand::ScaleStep(_)),
+        _ => false,
+    };
+    if trains {
         memory::keep();
     }
     let exit = match cli.command {
@@ -76,6 +84,8 @@ fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::Bench(args) => match args.command {
             BenchCommand::Oracle(args) => commands::bench::oracle(&args),
             BenchCommand::Ranking(args) => commands::ranking::run(&args),
+            BenchCommand::Scale(args) => commands::scale::run(&args),
+            BenchCommand::ScaleStep(args) => commands::scale::step(&args),
         },
         Command::Reproduce(args) => commands::reproduce::run(&args),
         Command::Worker { .. } => unreachable!("answered in main"),

@@ -15,6 +15,10 @@
 //! let tensor = vec![1.0_f32; 1 << 20];
 //! drop(tensor);
 //! assert!(vec![0.0_f32; 1 << 20].iter().all(|&value| value == 0.0));
+//!
+//! let before = memory::watch();
+//! drop(vec![0_u8; 1 << 20]);
+//! assert!((before + (1 << 20)..before + (2 << 20)).contains(&memory::most()));
 //! ```
 
 #![expect(unsafe_code, reason = "an allocator's interface is unsafe")]
@@ -49,10 +53,25 @@ static KEPT: Mutex<Kept> = Mutex::new(Kept { first: [0; PER_DOUBLING * DOUBLINGS
 /// Bytes of large blocks in use, and the most that ever were.
 static USED: AtomicUsize = AtomicUsize::new(0);
 static MOST: AtomicUsize = AtomicUsize::new(0);
+/// The most that were in use since [`watch`].
+static WATCHED: AtomicUsize = AtomicUsize::new(0);
 
 /// From now on large blocks are kept: with those in use, at most half as many bytes again as were once in use together.
 pub fn keep() {
     KEEPS.store(true, SeqCst);
+}
+
+/// Bytes of large blocks in use now; from here on [`most`] counts anew.
+pub fn watch() -> usize {
+    let used = USED.load(Relaxed);
+    WATCHED.store(used, Relaxed);
+    used
+}
+
+/// Bytes of large blocks that were in use together at most since [`watch`], or since the program's start. Unlike
+/// memory that the system counts this does not depend on what is kept, nor on anybody else.
+pub fn most() -> usize {
+    WATCHED.load(Relaxed)
 }
 
 /// The allocator.
@@ -130,6 +149,7 @@ impl Class {
         if !block.is_null() {
             let used = USED.fetch_add(self.layout.size(), Relaxed) + self.layout.size();
             MOST.fetch_max(used, Relaxed);
+            WATCHED.fetch_max(used, Relaxed);
         }
         block
     }

@@ -1,7 +1,6 @@
 //! `pipeline bench oracle`: how well strategies search a space whose every answer is known.
 
 use anyhow::{Context, Result};
-use rustix::time::{ClockId, clock_gettime};
 use search::{
     oracle::{Oracle, Table},
     study::Study,
@@ -10,7 +9,7 @@ use search::{
 use serde::Serialize;
 use targets::{Bound, Budget, Metric};
 
-use crate::{cli::OracleArgs, exit, exit::Exit, terminal};
+use crate::{cli::OracleArgs, exit, exit::Exit, probe::cpu_seconds, terminal};
 
 /// One line of `--json`.
 #[derive(Serialize)]
@@ -124,10 +123,4 @@ fn row(line: &Line) -> String {
     let Line { strategy, mean_regret, standard_error, violations, unanswered, cpu_seconds, .. } = line;
     let regret = format!("{mean_regret:.3} +- {standard_error:.3}");
     format!("{strategy:<18} {regret:>17}  {violations:>10} {unanswered:>10}  {cpu_seconds:>11.2}")
-}
-
-/// Of this process, all threads.
-fn cpu_seconds() -> f64 {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
-    time.tv_sec as f64 + 1e-9 * time.tv_nsec as f64
 }

@@ -1,16 +1,25 @@
 //! `pipeline search --dry-run`: what a search would do, before it does it.
 
-use std::time::{Duration, Instant};
+mod cells;
+mod stage;
 
-use ::train::{Compute, Recipe, TrainingSet, shared::Supernet};
 use anyhow::Result;
-use graph::cost::static_cost;
-use search::{evaluator::SharedWeights, pricing::Pricer, space::SearchSpace};
+use search::space::SearchSpace;
 use serde::Serialize;
-use targets::{Budget, Metric};
+use targets::Metric;
 
-use super::search::{Plan, random_cell};
-use crate::{config::BaselineChoice, exit::Exit, terminal};
+use self::{
+    cells::{Cells, SAMPLED},
+    stage::{PROBED, Stage},
+};
+use super::search::{Plan, SEARCH_SHARE};
+use crate::{
+    effort::{self, Counts, Range, resident},
+    exit::Exit,
+    growth::Work,
+    probe::cpu_seconds,
+    terminal,
+};
 
 /// What would be done.
 #[derive(Debug, Serialize)]
@@ -25,17 +34,21 @@ struct Estimate {
     search_steps: u64,
     /// Images that final trainings go through, the baseline's included.
     training_images: u64,
-    /// Time of all training, in seconds, estimated from a short probe.
+    /// Time of the whole command, in seconds, estimated from a short probe; what a board takes is not in it.
     seconds: f64,
-    /// Peak memory of the probe, in bytes: one step of each kind at the real sizes.
-    memory_bytes: u64,
+    /// A tenth and nine tenths of the networks that may be chosen for the final training lead to these.
+    seconds_low: f64,
+    seconds_high: f64,
+    /// The same in time of all processors.
+    cpu_seconds: f64,
+    cpu_seconds_low: f64,
+    cpu_seconds_high: f64,
+    /// CPU time of the searches, the baseline's included, and of the final trainings: the parts of `cpu_seconds`.
+    search_cpu_seconds: f64,
+    training_cpu_seconds: f64,
+    /// Peak resident memory of this program, in bytes; absent where the system does not tell what it takes now.
+    memory_bytes: Option<u64>,
 }
-
-/// Random cells that feasibility is estimated from.
-const SAMPLED: u64 = 2_000;
-
-/// Time that the probe of each kind of step takes at least.
-const PROBE: Duration = Duration::from_secs(2);
 
 /// The command.
 pub fn run(plan: &Plan, json: bool) -> Result<Exit> {
@@ -44,8 +57,6 @@ pub fn run(plan: &Plan, json: bool) -> Result<Exit> {
         terminal::print(&serde_json::to_string(&estimate)?);
         return Ok(Exit::Ok);
     }
-    let Estimate { architectures, feasible_share, feasible_of, search_steps, training_images, seconds, memory_bytes } =
-        estimate;
     let images = &plan.images;
     terminal::print(&format!(
         "data      {} ({} training, {} validation images, {} classes)",
@@ -55,7 +66,8 @@ pub fn run(plan: &Plan, json: bool) -> Result<Exit> {
         images.source.classes.len()
     ));
     terminal::print(&format!(
-        "space     {architectures} cells of {} to {} blocks",
+        "space     {} cells of {} to {} blocks",
+        estimate.architectures,
         plan.space.blocks.start(),
         plan.space.blocks.end()
     ));
@@ -73,98 +85,126 @@ pub fn run(plan: &Plan, json: bool) -> Result<Exit> {
             limit(">=", bound.min)
         ));
     }
-    terminal::print(&format!(
-        "feasible  {:.1} % of {feasible_of} random cells, by what is known before training",
-        100.0 * feasible_share
-    ));
-    terminal::print(&format!(
-        "work      {search_steps} steps of training while searching, final training on {training_images} images"
-    ));
-    terminal::print(&format!(
-        "time      about {} (estimated from a probe of {} s a kind)",
-        Metric::TrainTime.format(seconds),
-        PROBE.as_secs()
-    ));
-    terminal::print(&format!("memory    about {} (peak of the probe)", Metric::Memory.format(memory_bytes as f64)));
+    say_effort(plan, &estimate);
     Ok(Exit::Ok)
 }
 
-fn estimate(plan: &Plan) -> Result<Estimate> {
-    let model = &plan.model;
-    // Training time is known once something was trained.
-    let known = Budget {
-        bounds: plan.budget.bounds.iter().filter(|bound| bound.metric != Metric::TrainTime).copied().collect(),
-    };
-    let mut feasible = 0;
-    for step in 0..SAMPLED {
-        let cost = model.price(&plan.network(&random_cell(plan, step))?);
-        feasible += usize::from(known.admits(&cost));
+/// The lines about time and memory.
+fn say_effort(plan: &Plan, estimate: &Estimate) {
+    let time = |seconds: f64| Metric::TrainTime.format(seconds);
+    terminal::print(&format!(
+        "feasible  {:.1} % of {} random cells, by what is known before training",
+        100.0 * estimate.feasible_share,
+        estimate.feasible_of
+    ));
+    terminal::print(&format!(
+        "work      {} steps of training while searching, final training on {} images",
+        estimate.search_steps, estimate.training_images
+    ));
+    terminal::print(&format!(
+        "time      about {} here and now ({} to {}, by which network is chosen), estimated from {PROBED} cells a size",
+        time(estimate.seconds),
+        time(estimate.seconds_low),
+        time(estimate.seconds_high)
+    ));
+    terminal::print(&format!(
+        "          CPU time about {} ({} to {}): searches {}, final trainings {}",
+        time(estimate.cpu_seconds),
+        time(estimate.cpu_seconds_low),
+        time(estimate.cpu_seconds_high),
+        time(estimate.search_cpu_seconds),
+        time(estimate.training_cpu_seconds)
+    ));
+    if plan.config.device.is_some() {
+        terminal::print("          measuring on the device comes on top: up to 2 s a candidate that is measured");
     }
+    terminal::print(&match estimate.memory_bytes {
+        Some(bytes) => format!("memory    about {} (estimated)", Metric::Memory.format(bytes as f64)),
+        None => "memory    not known: this system does not tell what a process takes".to_owned(),
+    });
+}
+
+fn estimate(plan: &Plan) -> Result<Estimate> {
     let config = &plan.config;
-    let two_searches = config.strategy.baseline().is_some();
     let n_train = plan.images.set.train.len();
-    let (trials, shares_weights) = (config.trials, config.strategy.shares_weights());
-    let epochs = if shares_weights { config.b_enas.epochs } else { trials.evaluations * trials.epochs };
-    let per_search = (epochs * n_train.div_ceil(config.search_recipe.batch)) as u64;
-    let search_steps = per_search * if two_searches { 2 } else { 1 };
-    let two_trainings = two_searches && config.baseline == BaselineChoice::Trained;
-    let training_images = (config.training.epochs * n_train) as u64 * if two_trainings { 2 } else { 1 };
-    let step = probe(plan, &config.search_recipe, plan.proxy)?;
-    let image = probe(plan, &config.training, plan.deployed)? / config.training.batch.min(n_train) as f64;
-    // Scoring one minibatch is a forward pass, about a third of a step.
-    let scored = if shares_weights {
-        config.b_enas.epochs * config.b_enas.controller_steps * config.b_enas.cells_per_gradient
-    } else {
-        epochs * plan.images.set.validation.len().div_ceil(config.search_recipe.batch)
-    };
-    let scoring = scored as f64 * if two_searches { 2.0 } else { 1.0 } / 3.0;
+    // To open the data and to count what a space costs is done by the search as well.
+    let opened = Range::of(cpu_seconds());
+    let cells = Cells::sample(plan)?;
+    let search = Stage::probe(plan, &config.search_recipe, plan.proxy, &cells.all)?;
+    let last = Stage::probe(plan, &config.training, plan.deployed, &cells.feasible)?;
+    let Outlook { searches: of_searches, trainings: of_trainings, tensors } = outlook(plan, &cells, &search, &last)?;
+    let cpu = opened + of_searches + of_trainings;
+    let wall = opened + of_searches * search.pace.wall + of_trainings * last.pace.wall;
+    let (_, trainings) = effort::repeats(config);
     Ok(Estimate {
         architectures: plan.space.size().to_string(),
-        feasible_share: feasible as f64 / SAMPLED as f64,
+        feasible_share: cells.feasible.len() as f64 / SAMPLED as f64,
         feasible_of: SAMPLED as usize,
-        search_steps,
-        training_images,
-        seconds: step * (search_steps as f64 + scoring) + image * training_images as f64,
-        memory_bytes: peak_memory(),
+        search_steps: search_steps(plan),
+        training_images: (trainings * config.training.epochs * n_train) as u64,
+        seconds: wall.expected,
+        seconds_low: wall.low,
+        seconds_high: wall.high,
+        cpu_seconds: cpu.expected,
+        cpu_seconds_low: cpu.low,
+        cpu_seconds_high: cpu.high,
+        search_cpu_seconds: of_searches.expected,
+        training_cpu_seconds: of_trainings.expected,
+        memory_bytes: cells.memory.map(|before| before + tensors as u64),
     })
 }
 
-/// Seconds of one step, over random cells at this size and their mean compute.
-fn probe(plan: &Plan, recipe: &Recipe, scale: search::space::Scale) -> Result<f64> {
-    let compute: Compute = plan.config.compute()?;
-    let set: TrainingSet = plan.images.set.clone();
-    let pricer = Pricer::new(plan.model.clone(), Budget::default(), None, 0);
-    let mut supernet = Supernet::new(set, recipe.clone(), compute, plan.config.seed, pricer);
-    let graph = |step| -> Result<graph::Graph> {
-        Ok(plan.space.build(&random_cell(plan, step), &scale).map_err(search::Error::from)?)
-    };
-    let mean_macs = {
-        let mut total = 0.0;
-        for step in 0..200 {
-            total += static_cost(&graph(step)?).macs as f64;
-        }
-        total / 200.0
-    };
-    let (mut macs, mut seconds) = (0.0, 0.0);
-    let started = Instant::now();
-    for step in 0.. {
-        let child = graph(step)?;
-        let took = supernet.train_step(&child)?.took.as_secs_f64();
-        // The first step also starts threads and touches new memory.
-        if 0 < step {
-            macs += static_cost(&child).macs as f64;
-            seconds += took;
-        }
-        if 3 <= step && PROBE <= started.elapsed() || terminal::interrupted() {
-            break;
-        }
-    }
-    Ok(seconds / macs * mean_macs)
+/// Steps of training while searching, the baseline's included.
+fn search_steps(plan: &Plan) -> u64 {
+    let an_epoch = plan.images.set.train.len().div_ceil(plan.config.search_recipe.batch);
+    (effort::repeats(&plan.config).0 * effort::epochs(&plan.config) * an_epoch) as u64
 }
 
-/// Peak resident memory of this process, in bytes; 0 where the system does not tell.
-pub fn peak_memory() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).map_or(0, |kib| kib * 1024)
+/// What follows from the pace of a few steps.
+struct Outlook {
+    /// CPU seconds, the baseline's included.
+    searches: Range,
+    trainings: Range,
+    /// Resident bytes of all tensors.
+    tensors: f64,
+}
+
+fn outlook(plan: &Plan, cells: &Cells, search: &Stage, last: &Stage) -> Result<Outlook> {
+    let config = &plan.config;
+    let set = &plan.images.set;
+    // The test part is opened once a network was trained, not before: a fifth of the training part is what data sets
+    // come with, and a pass over it is a small share.
+    let counts = Counts { train: set.train.len(), validation: set.validation.len(), test: set.part.len() / 5 };
+    let of_training = |unit: &Work| effort::of_training(config, &last.pace, counts, *unit);
+    let of_search = |unit, feasible| effort::of_search(config, &search.pace, counts, unit, feasible);
+    let (proxies, networks) = (cells.units(plan.proxy, plan)?, cells.units(plan.deployed, plan)?);
+    let small = Cells::small(&networks);
+    let of_small = |units: &[Work]| small.iter().map(|&idx| units[idx]).collect::<Vec<_>>();
+    let (small_proxies, small_networks) = (of_small(&proxies), of_small(&networks));
+    let (mean, end) = effort::settled(config);
+    let mut trained = Range::among(cells.chosen(plan, &networks).iter().map(of_training).collect());
+    if 0.0 < end {
+        let on_small = Range::among(small_networks.iter().map(of_training).collect());
+        let expected = trained.expected + end * (on_small.expected - trained.expected);
+        trained = Range { expected, low: on_small.low.min(trained.low), ..trained };
+    }
+    let small_proxy = Work::mean(&small_proxies);
+    let (on_random, on_small) = (of_search(search.mean, Work::mean(&proxies)), of_search(small_proxy, small_proxy));
+    let expected = on_random + mean * (on_small - on_random);
+    let searched = Range { expected, low: expected.min(on_small), high: expected.max(on_random) };
+    let (searches, trainings) = effort::repeats(config);
+    let (random, small_network) = (Work::mean(&networks), Work::mean(&small_networks));
+    let mut of_searches = searched + Range::of(on_random) * (searches - 1) as f64;
+    let mut of_trainings = trained + Range::of(of_training(&random)) * (trainings - 1) as f64;
+    // A deadline is of the clock on the wall.
+    if let Some(deadline) = config.deadline()?.map(|it| it.as_secs_f64()) {
+        of_searches = of_searches.at_most(searches as f64 * SEARCH_SHARE * deadline / search.pace.wall);
+        of_trainings = of_trainings.at_most((1.0 - 2.0 * SEARCH_SHARE) * deadline / last.pace.wall);
+    }
+    // Of two trainings the one of a random cell is the larger.
+    let end = if trainings == 1 { end } else { 0.0 };
+    let values = random.values + end * (small_network.values - random.values);
+    let sizes = [plan.proxy.channels * search.pace.batch, plan.deployed.channels * last.pace.batch];
+    let tensors = resident([search.live, last.live * values / last.dearest], sizes, search_steps(plan));
+    Ok(Outlook { searches: of_searches, trainings: of_trainings, tensors })
 }

@@ -16,6 +16,7 @@ pub mod measure;
 pub mod ranking;
 pub mod report;
 pub mod reproduce;
+pub mod scale;
 pub mod search;
 mod settle;
 pub mod targets;

@@ -532,7 +532,7 @@ fn continuable(error: anyhow::Error, folder: &RunFolder) -> anyhow::Error {
 
 /// Share of a deadline for the strategy, and again for the baseline, which gets the same effort.
 /// The rest is for the final training.
-const SEARCH_SHARE: f64 = 0.3;
+pub const SEARCH_SHARE: f64 = 0.3;
 
 /// Networks proposed at most for each that is trained on its own.
 const PATIENCE: usize = 1_000;

@@ -345,7 +345,7 @@ fn a_dry_run_counts_and_trains_nothing() {
     let said = run(&folder, flags);
     said.expect(
         0,
-        &["9928706630634022500 cells of 2 to 7 blocks", "macs <= 10 M (hard)", "feasible", "time", "memory"],
+        &["9928706630634022500 cells of 2 to 7 blocks", "macs <= 10 M (hard)", "feasible", "CPU time", "estimated"],
     );
     assert!(!Path::new(&folder.path().join("dry")).exists());
     let found = run(&folder, &format!("{flags} --json")).json();
@@ -353,6 +353,17 @@ fn a_dry_run_counts_and_trains_nothing() {
     for key in ["seconds", "memory_bytes", "search_steps", "training_images"] {
         assert!(found[key].as_f64().is_some_and(|it| 0.0 < it), "{key} in {found}");
     }
+    let number =
+        |found: &serde_json::Value, key: &str| found[key].as_f64().unwrap_or_else(|| panic!("no {key} in {found}"));
+    let time = ["seconds_low", "seconds", "seconds_high"].map(|key| number(&found, key));
+    let cpu = ["cpu_seconds_low", "cpu_seconds", "cpu_seconds_high"].map(|key| number(&found, key));
+    assert!(time.is_sorted() && cpu.is_sorted(), "{found}");
+    let parts = number(&found, "search_cpu_seconds") + number(&found, "training_cpu_seconds");
+    assert!(parts < cpu[1], "to open the data takes time as well: {found}");
+    // One search in the place of two, and a deadline that neither time nor its interval goes beyond.
+    let alone = run(&folder, &format!("{flags} --strategy random-ws --deadline 1s --json")).json();
+    assert_eq!(2 * alone["search_steps"].as_u64().expect("a count"), found["search_steps"].as_u64().expect("a count"));
+    assert!(number(&alone, "seconds_high") < 5.0, "{alone}");
 }
 
 /// Without a GPU's code it stays under 40 MB, so that fetching and starting it costs nobody a thought. A C library that

@@ -32,6 +32,36 @@ fn the_oracle_prints_a_line_a_strategy() {
 }
 
 #[test]
+fn the_scale_of_a_step_is_a_line_a_setting() {
+    let folder = workplace();
+    let said = run(&folder, "bench scale --quick --json");
+    said.expect(0, &["round 1 of 1"]);
+    let rows = said_json(&said.stdout);
+    assert_eq!((&rows[0]["axis"], rows.len()), (&Value::Null, 9), "the base, and two or three more along each axis");
+    for row in &rows {
+        let number = |key: &str| row[key].as_f64().unwrap_or_else(|| panic!("no {key} in {row}"));
+        for key in ["cpu_seconds", "wall_seconds", "live_bytes", "predicted_over_measured"] {
+            assert!(0.0 < number(key), "{key} in {row}");
+        }
+        let an_image = number("cpu_seconds_an_image") * number("batch");
+        assert!((an_image / number("cpu_seconds") - 1.0).abs() < 1e-9, "{row}");
+        assert!(row["peak_bytes"].is_null() || number("live_bytes") < number("peak_bytes"), "{row}");
+    }
+    // What tensors take is counted and not timed: the same whatever else the machine does.
+    for axis in ["channels", "layers", "batch"] {
+        let along = rows.iter().filter(|row| row["axis"].is_null() || row["axis"] == axis);
+        let mut points: Vec<(u64, u64)> = along
+            .map(|row| (row[axis].as_u64().expect("a size"), row["live_bytes"].as_u64().expect("bytes")))
+            .collect();
+        points.sort_unstable();
+        assert!(3 <= points.len() && points.is_sorted_by(|a, b| a.0 < b.0 && a.1 < b.1), "{axis}: {points:?}");
+    }
+    let text = run(&folder, "bench scale --quick");
+    text.expect(0, &["channels 16", "classes 1000", "CPU time of a step grows as batch^", "predicted"]);
+    run(&folder, "bench scale --help").expect(0, &["--quick", "median of the"]);
+}
+
+#[test]
 fn a_search_may_train_each_network_on_its_own() {
     let folder = workplace();
     let config = "--config micro.toml --strategy evolution";

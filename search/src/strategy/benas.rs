@@ -4,7 +4,7 @@
 
 use data::keyed;
 use serde::{Deserialize, Serialize};
-use targets::Cost;
+use targets::{Budget, Cost};
 
 use super::{Chosen, Strategy};
 use crate::{
@@ -201,7 +201,7 @@ impl Benas {
             missed = 0;
             let accuracy = child.validate(&space.build(&cell, &self.proxy)?)?;
             self.record(study, Phase::Select, &cell, Some(accuracy), cost.clone(), None)?;
-            let score = accuracy * bounded_cost(study, &cost);
+            let score = accuracy * bounded_cost(&study.budget, &cost);
             ranked.push((score, Chosen { arch: cell, accuracy, cost }));
             self.look(study, child, "selecting", 0, 0)?;
         }
@@ -278,8 +278,8 @@ impl Benas {
 
 /// The cost that Algorithm 4 multiplies with: of the one bounded metric, as in the paper. Of several
 /// the geometric mean, so that accuracy does not drown in a product of many; 1 without a bound.
-fn bounded_cost(study: &Study, cost: &Cost) -> f64 {
-    let figures = study.budget.bounds.iter().filter_map(|bound| cost.get(bound.metric));
+pub fn bounded_cost(budget: &Budget, cost: &Cost) -> f64 {
+    let figures = budget.bounds.iter().filter_map(|bound| cost.get(bound.metric));
     let logs: Vec<f64> = figures.map(|figure| figure.value.max(f64::MIN_POSITIVE).ln()).collect();
     if logs.is_empty() { 1.0 } else { (logs.iter().sum::<f64>() / logs.len() as f64).exp() }
 }
