@@ -15,7 +15,7 @@ use graph::weights::Weights;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use targets::{Budget, Cost};
 
-use crate::{Error, Result, evaluator::Saved};
+use crate::{Error, Result, evaluator::Saved, penalty};
 
 /// One architecture and what became of it: one line of `study.jsonl`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -106,7 +106,7 @@ pub struct Progress<'a> {
     pub total: u64,
     /// Trials so far.
     pub trials: u64,
-    /// The admitted trial of the highest accuracy so far.
+    /// The admitted trial of the highest score so far: accuracy, times what soft bounds leave of it.
     pub best: Option<&'a Trial>,
 }
 
@@ -299,7 +299,8 @@ impl Study {
 
     fn consider(&mut self, idx: usize) {
         let trial = &self.trials[idx];
-        let better = self.best.is_none_or(|best| self.trials[best].accuracy < trial.accuracy);
+        let score = |it: &Trial| Some(it.accuracy? * penalty::soft(&self.budget, &it.cost));
+        let better = self.best.is_none_or(|best| score(&self.trials[best]) < score(trial));
         if trial.admitted && trial.accuracy.is_some() && better {
             self.best = Some(idx);
         }
