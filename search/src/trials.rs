@@ -24,7 +24,7 @@ pub struct Effort {
     pub evaluations: usize,
     /// Epochs that each is trained for, where the strategy does not say otherwise.
     pub epochs: usize,
-    /// Networks that are proposed at most for each that is trained; the others broke a hard bound.
+    /// Networks that are proposed at most for each that is trained; the others broke a hard bound, or were only predicted.
     pub patience: usize,
     /// Size of the networks that are trained.
     pub proxy: Scale,
