@@ -89,8 +89,9 @@ Examples:
   pipeline search --target rpi4 --device pi --max-latency 20ms      # see pipeline device --help
   pipeline search --target rpi5 --supernet runs/first               # another board, the same shared weights
 
-A hard bound (--max-*, --min) is never broken by what is returned; a soft one (--soft) only
-shapes the search. Quantities carry units: 20ms, 64MiB, 2M, 30min.
+A hard bound (--max-*, --min) is never broken by what is returned. A soft one (--soft) rules nothing
+out: a network counts for less the further it is outside, at twice the bound for nine tenths of its
+accuracy. Quantities carry units: 20ms, 64MiB, 2M, 30min.
 
 Exit codes: 0 found and within budget, 1 nothing met the budget, 2 usage, 3 device unavailable,
 5 file or disk, 6 measurement invalid, 7 model rejected, 70 internal, 130 interrupted (--resume).";

@@ -169,6 +169,7 @@ pub fn fold<S: Simd, F: Fold<K>, const K: usize>(simd: S, across: &Across, sourc
 }
 
 /// `V` vectors of columns, stride and dilation 1: each row of the source is read once.
+#[expect(clippy::needless_range_loop, reason = "`v` counts vectors of the source as well")]
 #[inline(always)]
 fn slide<S: Simd, F: Fold<K>, const K: usize, const V: usize>(
     simd: S,

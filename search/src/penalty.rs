@@ -4,6 +4,7 @@
 //! `r - 1` outside the bound and 0 inside.
 
 use serde::{Deserialize, Serialize};
+use targets::{Budget, Cost};
 
 /// How B-ENAS joins accuracy and penalty, its formula (2). The print of the formula is lost; the
 /// weight `alpha in [0, 1]` speaks for the convex form. Reconstruction, both readings selectable.
@@ -65,6 +66,22 @@ pub fn rena(accuracy: f64, outside: impl Iterator<Item = (f64, f64)>, beta: f64)
 /// EPNAS's factor `V(U) = p ^ excess`; the reward is `accuracy` times the product over all bounds.
 pub fn epnas(excess: f64, p: f64) -> f64 {
     p.powf(excess.max(0.0))
+}
+
+/// EPNAS's `p` where a strategy states none of its own: what is left of an accuracy at twice a soft bound.
+const SOFT: f64 = 0.9;
+
+/// How far a network is outside of the soft bounds whose metric is known, in all.
+pub fn outside(budget: &Budget, cost: &Cost) -> f64 {
+    let soft = budget.bounds.iter().filter(|bound| !bound.hard);
+    soft.filter_map(|bound| Some(bound.excess(cost.get(bound.metric)?.value))).sum()
+}
+
+/// The share of an accuracy or a reward that soft bounds leave of it: EPNAS's factor, 1 within all of them. Of B-ENAS's
+/// forms none would do for every strategy: what is subtracted makes a reward negative, and its cut-off tells networks
+/// beyond ten times a bound nothing of where the bound is.
+pub fn soft(budget: &Budget, cost: &Cost) -> f64 {
+    epnas(outside(budget, cost), SOFT)
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use graph::weights::Weights;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use targets::{Budget, Cost};
 
-use crate::{Error, Result, evaluator::Saved};
+use crate::{Error, Result, evaluator::Saved, penalty};
 
 /// One architecture and what became of it: one line of `study.jsonl`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -106,7 +106,7 @@ pub struct Progress<'a> {
     pub total: u64,
     /// Trials so far.
     pub trials: u64,
-    /// The admitted trial of the highest accuracy so far.
+    /// The admitted trial of the highest score so far: accuracy, times what soft bounds leave of it.
     pub best: Option<&'a Trial>,
 }
 
@@ -287,7 +287,11 @@ impl Study {
     }
 
     /// Drops the recorded trials that are still to be proposed.
+    ///
+    /// Snapshots that count them are set back before that: killed in between, a run has snapshots that are older than its
+    /// record, as nearly always. The other way round it could not be resumed.
     fn forget_the_rest(&mut self) -> Result<()> {
+        self.set_snapshots_back()?;
         if let (Some(journal), Some(folder), Some(&start)) = (&self.journal, &self.folder, self.starts.get(self.cursor))
         {
             journal.set_len(start).map_err(|error| Error::File { path: folder.join("study.jsonl"), error })?;
@@ -297,9 +301,45 @@ impl Study {
         Ok(())
     }
 
+    /// Has no snapshot count trials that are still to be proposed. What a strategy has learned from them is dropped with
+    /// them; a state that knows nothing of them goes on from the trial before.
+    fn set_snapshots_back(&self) -> Result<()> {
+        let Some(folder) = self.folder.as_ref().map(|it| it.join("checkpoints")) else { return Ok(()) };
+        let at = |path: &Path, error| Error::File { path: path.to_owned(), error };
+        let files = match fs::read_dir(&folder) {
+            Ok(files) => files,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(at(&folder, error)),
+        };
+        for file in files {
+            let path = file.map_err(|error| at(&folder, error))?.path();
+            if path.extension().is_none_or(|it| it != "safetensors") {
+                continue;
+            }
+            let bytes = fs::read(&path).map_err(|error| at(&path, error))?;
+            // Checkpoints of trainings lie here as well.
+            let Ok((weights, Some(about))) = Weights::from_safetensors_about(&bytes) else { continue };
+            let Ok(mut snapshot) = serde_json::from_str::<Snapshot<serde_json::Value>>(&about) else { continue };
+            if snapshot.trials <= self.cursor {
+                continue;
+            }
+            let counted = &self.trials[self.cursor..snapshot.trials.min(self.trials.len())];
+            let is_own = |trial: &Trial| path.file_stem().is_some_and(|key| key == trial.strategy.as_str());
+            if !snapshot.state.is_null() && counted.iter().any(is_own) {
+                fs::remove_file(&path).map_err(|error| at(&path, error))?;
+                continue;
+            }
+            snapshot.trials = self.cursor;
+            let about = serde_json::to_string(&snapshot).map_err(|error| at(&path, error.into()))?;
+            write_whole(&path, &weights.to_safetensors_about(Some(&about))?)?;
+        }
+        Ok(())
+    }
+
     fn consider(&mut self, idx: usize) {
         let trial = &self.trials[idx];
-        let better = self.best.is_none_or(|best| self.trials[best].accuracy < trial.accuracy);
+        let score = |it: &Trial| Some(it.accuracy? * penalty::soft(&self.budget, &it.cost));
+        let better = self.best.is_none_or(|best| score(&self.trials[best]) < score(trial));
         if trial.admitted && trial.accuracy.is_some() && better {
             self.best = Some(idx);
         }
@@ -338,6 +378,9 @@ impl Study {
     /// The newest snapshot under `key`, with this study set back to the trial it was taken at.
     pub fn resume<T: DeserializeOwned>(&mut self, key: &str) -> Result<Option<(T, Saved)>> {
         let Some((snapshot, saved)) = self.read_snapshot(key)? else { return Ok(None) };
+        if snapshot.trials > self.trials.len() {
+            return Err(Error::Diverged { trial: self.trials.len() as u64 });
+        }
         while self.cursor < snapshot.trials {
             self.consider(self.cursor);
             self.cursor += 1;
@@ -345,11 +388,11 @@ impl Study {
         Ok(Some((snapshot.state, saved)))
     }
 
-    /// The evaluator's state in the newest snapshot under `key`, and after how many trials it was taken. For a strategy
-    /// that keeps no state of its own and proposes everything again.
+    /// The evaluator's state in the newest snapshot under `key`, and after how many of the recorded trials it was taken. For
+    /// a strategy that keeps no state of its own and proposes everything again.
     pub fn saved(&mut self, key: &str) -> Result<Option<(u64, Saved)>> {
         let read = self.read_snapshot::<serde::de::IgnoredAny>(key)?;
-        Ok(read.map(|(snapshot, saved)| (snapshot.trials as u64, saved)))
+        Ok(read.map(|(snapshot, saved)| (snapshot.trials.min(self.trials.len()) as u64, saved)))
     }
 
     fn read_snapshot<T: DeserializeOwned>(&mut self, key: &str) -> Result<Option<(Snapshot<T>, Saved)>> {
@@ -362,9 +405,6 @@ impl Study {
         let (weights, about) = Weights::from_safetensors_about(&bytes)?;
         let snapshot: Snapshot<T> = serde_json::from_str(about.as_deref().unwrap_or_default())
             .map_err(|error| Error::File { path: path.clone(), error: error.into() })?;
-        if snapshot.trials > self.trials.len() {
-            return Err(Error::Diverged { trial: self.trials.len() as u64 });
-        }
         self.watch.resumed(Duration::from_millis(snapshot.active_ms));
         let saved = Saved {
             weights,

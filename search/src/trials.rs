@@ -11,8 +11,9 @@ use targets::Cost;
 use crate::{
     Error, Result,
     evaluator::{Evaluator, Fidelity, Job, Start},
+    penalty,
     space::{Scale, SearchSpace},
-    strategy::Chosen,
+    strategy::{Chosen, rank},
     study::{Phase, Predicted, Signal, Study, Trial},
 };
 
@@ -23,7 +24,7 @@ pub struct Effort {
     pub evaluations: usize,
     /// Epochs that each is trained for, where the strategy does not say otherwise.
     pub epochs: usize,
-    /// Networks that are proposed at most for each that is trained; the others broke a hard bound.
+    /// Networks that are proposed at most for each that is trained; the others broke a hard bound, or were only predicted.
     pub patience: usize,
     /// Size of the networks that are trained.
     pub proxy: Scale,
@@ -60,8 +61,16 @@ pub struct Told {
     pub curve: Vec<f64>,
     /// Cost at the deployed size.
     pub cost: Cost,
-    /// Sum over all bounds, hard and soft, of how far it is outside: see [`targets::Bound::excess`].
-    pub excess: f64,
+    /// Share of a reward that soft bounds leave of it: see [`penalty::soft`].
+    pub soft: f64,
+}
+
+impl Told {
+    /// What strategies compare and are rewarded with: accuracy, times what soft bounds leave of it. Absent where it was
+    /// not trained.
+    pub fn score(&self) -> Option<f64> {
+        Some(self.accuracy? * self.soft)
+    }
 }
 
 impl<'a, S: SearchSpace, E: Evaluator + ?Sized> Trials<'a, S, E> {
@@ -170,7 +179,7 @@ impl<'a, S: SearchSpace, E: Evaluator + ?Sized> Trials<'a, S, E> {
             Some(cost) => cost,
             None => self.cost(arch)?,
         };
-        let told = Told { accuracy: None, curve: Vec::new(), excess: self.excess(&cost), cost };
+        let told = Told { accuracy: None, curve: Vec::new(), soft: self.soft(&cost), cost };
         self.record(arch, value, &told, 0, reward(&told), Some(predicted))?;
         Ok(told)
     }
@@ -199,13 +208,13 @@ impl<'a, S: SearchSpace, E: Evaluator + ?Sized> Trials<'a, S, E> {
                 taken += usize::from(trial.accuracy.is_some());
                 let (accuracy, cost) = (trial.accuracy, trial.cost.clone());
                 let curve = if trial.curve.is_empty() { accuracy.into_iter().collect() } else { trial.curve.clone() };
-                pending.push((value, Told { accuracy, curve, excess: self.excess(&cost), cost }, None));
+                pending.push((value, Told { accuracy, curve, soft: self.soft(&cost), cost }, None));
                 continue;
             }
             let full = self.space.build(arch, &self.effort.full)?;
             let cost = self.evaluator.cost(&full)?;
             let is_admitted = self.study.budget.admits(&cost);
-            let told = Told { accuracy: None, curve: Vec::new(), excess: self.excess(&cost), cost };
+            let told = Told { accuracy: None, curve: Vec::new(), soft: self.soft(&cost), cost };
             let job = (is_admitted && taken < self.n_left()).then_some(graphs.len());
             if job.is_some() {
                 taken += 1;
@@ -312,14 +321,14 @@ impl<'a, S: SearchSpace, E: Evaluator + ?Sized> Trials<'a, S, E> {
         self.study.next() < self.recalled && self.study.awaits(self.strategy)
     }
 
-    fn excess(&self, cost: &Cost) -> f64 {
-        self.study.budget.excesses(cost).sum()
+    fn soft(&self, cost: &Cost) -> f64 {
+        penalty::soft(&self.study.budget, cost)
     }
 
-    /// The networks that were trained, the most accurate first; each architecture once.
+    /// The networks that were trained, those of the highest score first; each architecture once.
     pub fn ranked(self) -> Vec<Chosen<S::Arch>> {
         let mut candidates = self.candidates;
-        // Stable: of equals the earlier stays ahead. Of one architecture the longest training counts, the last.
+        // Of one architecture the longest training counts, the last.
         candidates.reverse();
         let mut once: Vec<Chosen<S::Arch>> = Vec::with_capacity(candidates.len());
         for candidate in candidates {
@@ -328,7 +337,7 @@ impl<'a, S: SearchSpace, E: Evaluator + ?Sized> Trials<'a, S, E> {
             }
         }
         once.reverse();
-        once.sort_by(|a, b| b.accuracy.total_cmp(&a.accuracy));
+        rank(&mut once, &self.study.budget);
         once
     }
 }

@@ -347,7 +347,8 @@ fn compare(fabric: Fabric, share: f64, hard: bool, seed: u64) -> [f64; 3] {
     let learned = worth(&answers(&mut Bsn::new(hasty(), scale(4, 16), scale(8, 16), seed))[0].arch);
     let settings = random_ws::Settings { epochs: 30, scored: 40, finalists: 10, proposals: 10_000 };
     let random = answers(&mut RandomWs::new(settings, scale(4, 16), scale(8, 16), seed));
-    // Random search does not know of soft bounds: it may take the worthiest of its finalists.
+    // What a soft bound takes from an answer of random search is not what it takes here: it may take the worthiest of
+    // its finalists.
     let random = random.iter().map(|it| worth(&it.arch)).fold(f64::NEG_INFINITY, f64::max);
     let best = if fabric == SMALL { all(fabric).map(|arch| worth(&arch)).fold(0.0, f64::max) } else { f64::INFINITY };
     [learned, random, best]

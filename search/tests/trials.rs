@@ -5,14 +5,14 @@ use std::{cell::Cell, path::Path, rc::Rc, time::Duration};
 use graph::Graph;
 use search::{
     Result,
-    evaluator::{Evaluation, Evaluator, Fidelity, Job},
+    evaluator::{Evaluation, Evaluator, Fidelity, Job, Saved},
     oracle::{Oracle, Table},
     space::nas_bench_201::{Arch, NasBench201, PUBLISHED},
     strategy::{
         Chosen, Strategy,
         asha::{self, Asha},
     },
-    study::{Progress, Signal, Study, Unwatched, Watch},
+    study::{Phase, Progress, Signal, Study, Trial, Unwatched, Watch},
     trials::{Effort, Trials},
     yardstick::Method,
 };
@@ -178,6 +178,52 @@ fn what_is_on_record_is_told_however_late_it_is() {
     std::fs::write(&path, two).expect("it can be written");
     let late = run(Box::new(Late(Rc::new(Cell::new(0)), 0)));
     assert_eq!(late, [all[0], all[1], None]);
+}
+
+/// A resumed search of a timed study proposes otherwise than its record, which is cut back, and is killed before its next
+/// snapshot; or it is killed before the record is cut.
+#[test]
+fn a_search_that_was_killed_while_its_record_was_cut_back_goes_on() {
+    let table = Table::made_up(2).expect("sizes fit");
+    let folder = tempfile::tempdir().expect("a folder");
+    let [record, snapshot] = ["study.jsonl", "checkpoints/some.safetensors"].map(|name| folder.path().join(name));
+    let archs: Vec<Arch> = Arch::all().step_by(1_000).take(4).collect();
+    let open = || {
+        let mut study = Study::open(folder.path(), Budget::default(), Box::new(Unwatched)).expect("it opens");
+        study.allow_other_proposals();
+        study
+    };
+    let propose = |study: &mut Study, archs: &[Arch]| {
+        let mut oracle = Oracle::new(&table);
+        let mut trials = Trials::new("some", &NasBench201, &mut oracle, study, effort(9)).expect("it opens");
+        trials.restore().expect("it goes on");
+        archs.iter().for_each(|arch| assert!(trials.propose(arch).expect("a table answers").accuracy.is_some()));
+        trials.keep().expect("it can be written");
+        oracle.evaluations
+    };
+    let mut study = open();
+    assert_eq!(propose(&mut study, &archs[..3]), 3);
+    // The next strategy has trained something, and another has told of a trial what it learned from it.
+    study.snapshot("next", &7, &Saved::default()).expect("it can be written");
+    let after = Trial::new("last", Phase::Explore, &archs[0], None, Cost::default());
+    study.record(after).expect("it can be written");
+    study.snapshot("last", &7, &Saved::default()).expect("it can be written");
+    let read = || (std::fs::read(&record).expect("it is there"), std::fs::read(&snapshot).expect("it is there"));
+    let (long_record, late_snapshot) = read();
+
+    assert_eq!(propose(&mut open(), &[archs[0], archs[3]]), 1);
+    assert_eq!(open().saved("some").expect("it agrees").map(|(trials, _)| trials), Some(1));
+    assert_eq!(open().resume::<u32>("next").expect("it agrees").map(|(state, _)| state), Some(7));
+    assert!(open().resume::<u32>("last").expect("it is gone").is_none());
+    let (short_record, early_snapshot) = read();
+    assert_eq!(String::from_utf8(short_record.clone()).expect("it is text").lines().count(), 2);
+    // Killed between the two, in this order and in the other.
+    for (journal, kept) in [(&long_record, &early_snapshot), (&short_record, &late_snapshot)] {
+        std::fs::write(&record, journal).expect("it can be written");
+        std::fs::write(&snapshot, kept).expect("it can be written");
+        propose(&mut open(), &[archs[0], archs[3]]);
+        assert_eq!(read().0, short_record);
+    }
 }
 
 /// What a strategy is resumed from that takes no snapshots: its record, and the time.

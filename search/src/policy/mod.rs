@@ -116,6 +116,7 @@ impl Walked {
 }
 
 /// Where answers come from.
+#[expect(clippy::large_enum_variant, reason = "one stands on the stack for a whole walk: a box would gain nothing")]
 enum Pick<'a> {
     /// Drawn from the policy.
     Draw(ChaCha8Rng),

@@ -74,9 +74,7 @@ struct Job {
 #[derive(Clone, Copy, Debug)]
 struct Finished {
     job: Job,
-    /// Whether a soft bound is broken.
-    is_outside: bool,
-    accuracy: f64,
+    score: f64,
     is_promoted: bool,
 }
 
@@ -106,8 +104,7 @@ impl<S: SearchSpace> Strategy<S, dyn Evaluator + '_> for Asha {
 
     /// Algorithm 2, `ASHA`.
     ///
-    /// The best come first, those within the soft bounds before all others; of each architecture its longest training
-    /// counts.
+    /// Of each architecture its longest training counts.
     fn search(
         &mut self,
         space: &S,
@@ -131,12 +128,11 @@ impl<S: SearchSpace> Strategy<S, dyn Evaluator + '_> for Asha {
                     jobs.iter().map(|job| (ladder.archs[job.arch].clone(), self.fidelity(job.rung))).collect();
                 for (job, told) in jobs.into_iter().zip(trials.propose_all(&proposed, |_| None)?) {
                     // What a hard bound rules out takes no worker's time.
-                    let Some(accuracy) = told.accuracy else {
+                    let Some(score) = told.score() else {
                         self.spent -= self.epochs_of(job.rung);
                         continue;
                     };
-                    let is_outside = 0.0 < told.excess;
-                    let finished = Finished { job, is_outside, accuracy, is_promoted: false };
+                    let finished = Finished { job, score, is_promoted: false };
                     in_flight.insert((now + self.epochs_of(job.rung), n_jobs), finished);
                     n_jobs += 1;
                 }
@@ -148,10 +144,7 @@ impl<S: SearchSpace> Strategy<S, dyn Evaluator + '_> for Asha {
                 ladder.update(entry.remove());
             }
         }
-        let mut ranked = trials.ranked();
-        // Stable: within and outside the more accurate stays ahead.
-        ranked.sort_by_key(|it| study.budget.excesses(&it.cost).any(|excess| 0.0 < excess));
-        Ok(ranked)
+        Ok(trials.ranked())
     }
 }
 
@@ -208,14 +201,10 @@ impl Asha {
 }
 
 impl<A> Ladder<A> {
-    /// Takes a result into its rung: networks within the soft bounds first, then by accuracy; of equals the earlier.
+    /// Takes a result into its rung, by score; of equals the earlier is ahead.
     fn update(&mut self, finished: Finished) {
         let rung = &mut self.rungs[finished.job.rung];
-        let is_ahead = |it: &Finished| {
-            let by_accuracy = finished.accuracy.total_cmp(&it.accuracy);
-            it.is_outside.cmp(&finished.is_outside).then(by_accuracy).is_le()
-        };
-        let place = rung.partition_point(is_ahead);
+        let place = rung.partition_point(|it| finished.score.total_cmp(&it.score).is_le());
         rung.insert(place, finished);
     }
 

@@ -6,12 +6,12 @@ use data::keyed;
 use serde::{Deserialize, Serialize};
 use targets::{Budget, Cost};
 
-use super::{Chosen, Strategy};
+use super::{Chosen, Strategy, rank};
 use crate::{
     Result,
     chooser::Uniform,
     evaluator::SharedWeights,
-    penalty::{Penalty, Reward},
+    penalty::{self, Penalty, Reward},
     policy::{Controller, ControllerSettings, controller::ControllerState},
     space::{Scale, SearchSpace},
     study::{Phase, Signal, Study, Trial},
@@ -169,6 +169,9 @@ impl Benas {
     /// Algorithm 4. Draws candidates; of those within the budget it prefers the largest accuracy
     /// times cost, because shared weights are under-trained and larger cells suffer more from it.
     ///
+    /// Those within the soft bounds come before all others, which would win by what they cost too much; the others are
+    /// ranked as other strategies' answers are.
+    ///
     /// The paper draws ten and may find none. Here cells are drawn until ten are within the hard
     /// bounds: from the controller, and uniformly once a hundred of its cells in a row were not.
     fn select_cell<S: SearchSpace>(
@@ -207,7 +210,12 @@ impl Benas {
         }
         // Stable: of equals the earlier stays ahead.
         ranked.sort_by(|(a, _), (b, _)| b.total_cmp(a));
-        Ok(ranked.into_iter().map(|(_, chosen)| chosen).collect())
+        let is_within = |it: &Chosen<S::Arch>| penalty::outside(&study.budget, &it.cost) <= 0.0;
+        let (mut best, mut outside): (Vec<_>, Vec<_>) =
+            ranked.into_iter().map(|(_, chosen)| chosen).partition(is_within);
+        rank(&mut outside, &study.budget);
+        best.append(&mut outside);
+        Ok(best)
     }
 
     /// Formulas (2) and (3); each bound, hard or soft, adds its penalty.

@@ -11,11 +11,12 @@ use graph::{Graph, parallel::parallel_steps};
 use serde::{Deserialize, Serialize};
 use targets::{Bound, Cost, Metric};
 
-use super::{Chosen, Strategy};
+use super::{Chosen, Strategy, rank};
 use crate::{
     Result,
     chooser::{Chooser, Question},
     evaluator::SharedWeights,
+    penalty,
     policy::{Independent, Walked},
     space::{Scale, SearchSpace},
     study::{Phase, Signal, Study, Trial},
@@ -269,8 +270,8 @@ impl Bsn {
         Ok(values.into_iter().map(|(metric, values)| (metric, Expected::of(&values))).collect())
     }
 
-    /// The network of the edges that are probably on, if the hard bounds admit it; then others that are drawn, the most
-    /// accurate first.
+    /// The network of the edges that are probably on, if it is within all bounds; then others that are drawn, the best
+    /// first.
     ///
     /// Where a hundred draws in a row are not admitted, sparser and sparser networks are drawn instead, and where none
     /// of those is, the cheapest of the space are tried.
@@ -330,8 +331,10 @@ impl Bsn {
                 }
             }
         }
-        // Stable: of equals the earlier stays ahead.
-        found.sort_by(|a, b| (b.arch == likely).cmp(&(a.arch == likely)).then(b.accuracy.total_cmp(&a.accuracy)));
+        rank(&mut found, &study.budget);
+        let is_first = |it: &Chosen<S::Arch>| it.arch == likely && penalty::outside(&study.budget, &it.cost) <= 0.0;
+        // Stable: the others stay as they are ranked.
+        found.sort_by_key(|it| !is_first(it));
         Ok(found)
     }
 

@@ -7,7 +7,7 @@ use data::keyed;
 use serde::{Deserialize, Serialize};
 use targets::Cost;
 
-use super::{Chosen, Strategy};
+use super::{Chosen, Strategy, rank};
 use crate::{
     Result,
     chooser::Uniform,
@@ -257,13 +257,12 @@ impl Enas {
                 }
             }
         }
-        // Stable: of equals the earlier stays ahead.
-        found.sort_by(|a, b| b.accuracy.total_cmp(&a.accuracy));
+        rank(&mut found, &study.budget);
         found.truncate(self.settings.finalists);
         for finalist in &mut found {
             finalist.accuracy = child.validate(&space.build(&finalist.arch, &self.proxy)?)?;
         }
-        found.sort_by(|a, b| b.accuracy.total_cmp(&a.accuracy));
+        rank(&mut found, &study.budget);
         Ok(found)
     }
 

@@ -49,7 +49,7 @@ pub const NAME: &str = "evolution";
 /// One network alive.
 struct Individual {
     answers: Vec<(Question, usize)>,
-    accuracy: f64,
+    score: f64,
 }
 
 impl Evolution {
@@ -83,8 +83,8 @@ impl<S: SearchSpace> Strategy<S, dyn Evaluator + '_> for Evolution {
                 let parent = self.select(&population, &mut rng);
                 mutate(space, &parent.answers, &mut rng, &mut uniform)
             };
-            if let Some(accuracy) = trials.propose(&arch)?.accuracy {
-                population.push_back(Individual { answers, accuracy });
+            if let Some(score) = trials.propose(&arch)?.score() {
+                population.push_back(Individual { answers, score });
                 if self.settings.population < population.len() {
                     population.pop_front();
                 }
@@ -95,11 +95,11 @@ impl<S: SearchSpace> Strategy<S, dyn Evaluator + '_> for Evolution {
 }
 
 impl Evolution {
-    /// The most accurate of `S` networks drawn with replacement.
+    /// The best of `S` networks drawn with replacement.
     fn select<'a>(&self, population: &'a VecDeque<Individual>, rng: &mut ChaCha8Rng) -> &'a Individual {
         let mut draw = || &population[below(rng, population.len())];
         let first = draw();
-        (1..self.settings.sample).map(|_| draw()).fold(first, |a, b| if a.accuracy < b.accuracy { b } else { a })
+        (1..self.settings.sample).map(|_| draw()).fold(first, |a, b| if a.score < b.score { b } else { a })
     }
 }
 

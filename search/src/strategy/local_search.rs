@@ -55,7 +55,7 @@ impl<S: SearchSpace> Strategy<S, dyn Evaluator + '_> for LocalSearch {
             let mut start = Recorded::new(&mut uniform);
             let arch = space.sample(&mut start);
             let mut answers = start.answers;
-            let Some(mut here) = accuracy(&mut trials, &mut known, &arch)? else { continue };
+            let Some(mut here) = score(&mut trials, &mut known, &arch)? else { continue };
             loop {
                 let mut neighbours = edits(&answers);
                 keyed::shuffle(&mut keyed::rng(self.seed, "local-search order", self.drawn), &mut neighbours);
@@ -65,7 +65,7 @@ impl<S: SearchSpace> Strategy<S, dyn Evaluator + '_> for LocalSearch {
                     let mut edited = Edited::new(&answers, edit, &mut rest);
                     let mut recorded = Recorded::new(&mut edited);
                     let arch = space.sample(&mut recorded);
-                    let Some(there) = accuracy(&mut trials, &mut known, &arch)? else { continue };
+                    let Some(there) = score(&mut trials, &mut known, &arch)? else { continue };
                     if here < there {
                         (here, best) = (there, Some(recorded.answers));
                     }
@@ -80,19 +80,19 @@ impl<S: SearchSpace> Strategy<S, dyn Evaluator + '_> for LocalSearch {
     }
 }
 
-/// Accuracy of `arch`, trained unless it was before; `None` outside the hard bounds or when the effort is spent.
-fn accuracy<S: SearchSpace>(
+/// Score of `arch`, trained unless it was before; `None` outside the hard bounds or when the effort is spent.
+fn score<S: SearchSpace>(
     trials: &mut Trials<'_, S, dyn Evaluator + '_>,
     known: &mut Vec<(S::Arch, f64)>,
     arch: &S::Arch,
 ) -> Result<Option<f64>> {
-    if let Some((_, accuracy)) = known.iter().find(|(it, _)| it == arch) {
-        return Ok(Some(*accuracy));
+    if let Some((_, score)) = known.iter().find(|(it, _)| it == arch) {
+        return Ok(Some(*score));
     }
     if trials.is_over() {
         return Ok(None);
     }
-    let told = trials.propose(arch)?.accuracy;
-    known.extend(told.map(|accuracy| (arch.clone(), accuracy)));
+    let told = trials.propose(arch)?.score();
+    known.extend(told.map(|score| (arch.clone(), score)));
     Ok(told)
 }

@@ -16,7 +16,9 @@ pub mod rcas;
 pub mod reinforce;
 pub mod surrogate;
 
-use crate::{Result, space::SearchSpace, study::Study};
+use targets::Budget;
+
+use crate::{Result, penalty, space::SearchSpace, study::Study};
 
 /// Searches `S` with the access `E` gives to networks.
 pub trait Strategy<S: SearchSpace, E: ?Sized> {
@@ -24,7 +26,7 @@ pub trait Strategy<S: SearchSpace, E: ?Sized> {
     fn name(&self) -> &'static str;
 
     /// Runs to the end. Returns candidates that every hard bound admits, the best first; none when
-    /// none was found.
+    /// none was found. Of two as accurate the one within the soft bounds comes first.
     fn search(&mut self, space: &S, evaluator: &mut E, study: &mut Study) -> Result<Vec<Chosen<S::Arch>>>;
 }
 
@@ -37,4 +39,23 @@ pub struct Chosen<A> {
     pub accuracy: f64,
     /// Its cost at the deployed size.
     pub cost: targets::Cost,
+}
+
+impl<A> Chosen<A> {
+    /// What networks are compared by: accuracy, times what soft bounds leave of it.
+    pub fn score(&self, budget: &Budget) -> f64 {
+        self.accuracy * penalty::soft(budget, &self.cost)
+    }
+}
+
+/// Puts the highest score first; of equals the one that is less far outside of the soft bounds, then the more accurate,
+/// then the earlier.
+pub fn rank<A>(found: &mut [Chosen<A>], budget: &Budget) {
+    let outside = |it: &Chosen<A>| penalty::outside(budget, &it.cost);
+    found.sort_by(|a, b| {
+        let by_score = b.score(budget).total_cmp(&a.score(budget));
+        // Far beyond a bound nothing is left of any accuracy, and networks are nearer to it or further from it all the
+        // same.
+        by_score.then_with(|| outside(a).total_cmp(&outside(b))).then_with(|| b.accuracy.total_cmp(&a.accuracy))
+    });
 }

@@ -13,7 +13,6 @@ use crate::{
     Result,
     chooser::{Chooser, Kind, Question},
     evaluator::Evaluator,
-    penalty::epnas,
     policy::{Controller, ControllerSettings, Walked},
     space::SearchSpace,
     study::Study,
@@ -30,8 +29,6 @@ pub struct Settings {
     pub clip: f64,
     /// `K` of PPO: updates with each minibatch.
     pub epochs: usize,
-    /// Each bound multiplies the reward by `p ^ excess`, as EPNAS has it: the paper knows no bounds. Reconstruction.
-    pub p: f64,
     /// The controller.
     pub controller: ControllerSettings,
 }
@@ -50,7 +47,7 @@ impl Default for Settings {
             baseline_decay: 0.95,
             ..ControllerSettings::default()
         };
-        Self { batch: 20, clip: CLIP, epochs: EPOCHS, p: 0.9, controller }
+        Self { batch: 20, clip: CLIP, epochs: EPOCHS, controller }
     }
 }
 
@@ -92,7 +89,7 @@ impl<S: SearchSpace> Strategy<S, dyn Evaluator + '_> for NasNet {
         NAME
     }
 
-    /// What a hard bound rules out is drawn again and teaches nothing.
+    /// The reward is the score. What a hard bound rules out is drawn again and teaches nothing.
     fn search(
         &mut self,
         space: &S,
@@ -104,7 +101,7 @@ impl<S: SearchSpace> Strategy<S, dyn Evaluator + '_> for NasNet {
         let mut minibatch = Batch::new(self.settings.batch);
         while !trials.is_over() {
             let sample = |nth| controller.sample(keyed::rng(self.seed, NAME, nth), |chooser| predict(space, chooser));
-            if let Some(batch) = minibatch.propose(&mut trials, sample, |told| self.reward(told))? {
+            if let Some(batch) = minibatch.propose(&mut trials, sample, Told::score)? {
                 self.update(&mut controller, space, &batch);
             }
         }
@@ -113,11 +110,6 @@ impl<S: SearchSpace> Strategy<S, dyn Evaluator + '_> for NasNet {
 }
 
 impl NasNet {
-    /// Accuracy; nothing for what was not trained.
-    fn reward(&self, told: &Told) -> Option<f64> {
-        Some(told.accuracy? * epnas(told.excess, self.settings.p))
-    }
-
     /// `K` steps up PPO's clipped objective. A network is one action: its probability is the product of all softmaxes.
     fn update<S: SearchSpace>(&self, controller: &mut Controller, space: &S, batch: &[(Walked, f64)]) {
         let advantages: Vec<f64> = batch.iter().map(|(_, reward)| controller.advantage(*reward)).collect();

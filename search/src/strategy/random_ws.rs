@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Chosen, Strategy};
+use super::{Chosen, Strategy, rank};
 use crate::{
     Result,
     chooser::Uniform,
@@ -86,7 +86,7 @@ impl<S: SearchSpace> Strategy<S, dyn SharedWeights + '_> for RandomWs {
             study.snapshot(NAME, &self.done, &child.save()?)?;
         }
         let scored = self.score(space, child, study, total)?;
-        self.choose(space, child, scored)
+        self.choose(space, child, study, scored)
     }
 }
 
@@ -127,15 +127,15 @@ impl RandomWs {
         &self,
         space: &S,
         child: &mut dyn SharedWeights,
+        study: &Study,
         mut scored: Vec<Chosen<S::Arch>>,
     ) -> Result<Vec<Chosen<S::Arch>>> {
-        // Stable: of equals the earlier stays ahead.
-        scored.sort_by(|a, b| b.accuracy.total_cmp(&a.accuracy));
+        rank(&mut scored, &study.budget);
         scored.truncate(self.settings.finalists);
         for candidate in &mut scored {
             candidate.accuracy = child.validate(&space.build(&candidate.arch, &self.proxy)?)?;
         }
-        scored.sort_by(|a, b| b.accuracy.total_cmp(&a.accuracy));
+        rank(&mut scored, &study.budget);
         Ok(scored)
     }
 }

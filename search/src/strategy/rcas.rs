@@ -195,7 +195,7 @@ impl Strategy<BlockSpace, dyn Evaluator + '_> for Rcas {
     /// Algorithm 3, `RCAS`.
     ///
     /// The paper returns the most accurate of the runs' last sets. Here all sets that were trained are candidates, those
-    /// among them: where more blocks never hurt, the answer is the same. Networks within the soft bounds come first.
+    /// among them: where more blocks never hurt, the answer is the same.
     fn search(
         &mut self,
         space: &BlockSpace,
@@ -212,10 +212,7 @@ impl Strategy<BlockSpace, dyn Evaluator + '_> for Rcas {
                 self.runs.extend(run);
             }
         }
-        let mut ranked = trials.ranked();
-        // Stable: within and outside the more accurate stays ahead.
-        ranked.sort_by_key(|it| study.budget.excesses(&it.cost).any(|excess| 0.0 < excess));
-        Ok(ranked)
+        Ok(trials.ranked())
     }
 }
 

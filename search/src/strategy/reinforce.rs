@@ -7,7 +7,6 @@ use super::{Chosen, Strategy};
 use crate::{
     Result,
     evaluator::Evaluator,
-    penalty::epnas,
     policy::{Adam, Baseline, Independent},
     space::SearchSpace,
     study::Study,
@@ -24,13 +23,11 @@ pub struct Settings {
     pub baseline_decay: f64,
     /// First logits are uniform in plus and minus this.
     pub spread: f64,
-    /// Each bound multiplies the reward by `p ^ excess`, as EPNAS has it: the benchmarks know no bounds.
-    pub p: f64,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { adam: Adam::new(0.1), baseline_decay: 0.9, spread: 1e-3, p: 0.9 }
+        Self { adam: Adam::new(0.1), baseline_decay: 0.9, spread: 1e-3 }
     }
 }
 
@@ -71,20 +68,13 @@ impl<S: SearchSpace> Strategy<S, dyn Evaluator + '_> for Reinforce {
                 break;
             }
             let (arch, walked) = policy.sample(keyed::rng(self.seed, NAME, step), |chooser| space.sample(chooser));
-            let told = trials.propose_all(&[(arch, trials.fidelity())], |told| self.reward(told))?;
+            let told = trials.propose_all(&[(arch, trials.fidelity())], Told::score)?;
             // What a hard bound rules out is drawn again and teaches nothing: punished, the policy would learn where
             // bounds are before it learns what is good.
-            let Some(reward) = self.reward(&told[0]) else { continue };
+            let Some(reward) = told[0].score() else { continue };
             let advantage = baseline.advantage(reward, self.settings.baseline_decay);
             policy.ascend([(&walked, advantage)].into_iter(), 0.0, self.settings.adam);
         }
         Ok(trials.ranked())
-    }
-}
-
-impl Reinforce {
-    /// Accuracy; nothing for what was not trained.
-    fn reward(&self, told: &Told) -> Option<f64> {
-        Some(told.accuracy? * epnas(told.excess, self.settings.p))
     }
 }

@@ -5,7 +5,7 @@
 //! marginal likelihood are those of C. E. Rasmussen and C. K. I. Williams (2006, chapters 2 and 5). Networks are
 //! compared by Weisfeiler-Lehman's counts of patterns in their graphs, as NAS-BOWL does (B. Ru, X. Wan, X. Dong and
 //! M. Osborne, 2021), and candidates are neighbours of the best networks, as in BANANAS (C. White, W. Neiswanger and
-//! Y. Savani, 2021). Accuracies count by their ranks alone (D. Salinas, H. Shen and V. Perrone, 2020), so that
+//! Y. Savani, 2021). Scores count by their ranks alone (D. Salinas, H. Shen and V. Perrone, 2020), so that
 //! networks that learned nothing do not drown the differences among good ones.
 //!
 //! Ours is what a network is seen as: its answers, which say where it stands in the space; and the patterns and sizes
@@ -85,7 +85,7 @@ impl<S: SearchSpace> Strategy<S, dyn Evaluator + '_> for Surrogate {
         NAME
     }
 
-    /// Networks within the soft bounds come first. Ends early where every architecture of the space was proposed.
+    /// Ends early where every architecture of the space was proposed.
     fn search(
         &mut self,
         space: &S,
@@ -119,9 +119,6 @@ impl<S: SearchSpace> Strategy<S, dyn Evaluator + '_> for Surrogate {
                 pool.propose(idx, &mut trials)?;
             }
         }
-        let mut ranked = trials.ranked();
-        // Stable: among equals accuracy decides.
-        ranked.sort_by_key(|it| study.budget.excesses(&it.cost).any(|excess| 0.0 < excess));
-        Ok(ranked)
+        Ok(trials.ranked())
     }
 }

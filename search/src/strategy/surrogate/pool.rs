@@ -29,7 +29,7 @@ pub(super) struct Pool<'a, S: SearchSpace> {
     patterns: HashMap<u64, usize>,
     /// Candidates that were trained, in order.
     pub(super) trained: Vec<usize>,
-    /// What they are worth: accuracy, or less than any accuracy outside the soft bounds.
+    /// What they are worth: their scores.
     pub(super) worths: Vec<f64>,
     /// Their counts of patterns, by number.
     counts: Vec<Vec<f64>>,
@@ -137,11 +137,10 @@ impl<'a, S: SearchSpace> Pool<'a, S> {
     pub(super) fn propose(&mut self, idx: usize, trials: &mut Trials<'_, S, dyn Evaluator + '_>) -> Result<()> {
         let candidate = &mut self.candidates[idx];
         candidate.state = State::Refused;
-        let told = trials.propose(&candidate.arch)?;
-        if let Some(accuracy) = told.accuracy {
+        if let Some(score) = trials.propose(&candidate.arch)?.score() {
             candidate.state = State::Trained;
             self.trained.push(idx);
-            self.worths.push(if 0.0 < told.excess { -told.excess } else { accuracy });
+            self.worths.push(score);
             let mut counts = vec![0.0; self.patterns.len()];
             candidate.sight.patterns.iter().for_each(|&(pattern, n)| counts[pattern] = n);
             self.counts.push(counts);
