@@ -312,15 +312,13 @@ impl<'a> Plan<'a> {
         }
         for (idx, block) in cell.blocks.iter().enumerate() {
             let node = graph.within(("block", idx), |graph| {
-                let mut sides = [states[0].node; 2];
-                for ((side, word), (input, op)) in
-                    sides.iter_mut().zip(["left/from", "right/from"]).zip(block.inputs.into_iter().zip(block.ops))
-                {
+                // The name is what shares weights: same place, same source, same operation.
+                let mut side = |word, side: usize| {
+                    let (input, op) = (block.inputs[side], block.ops[side]);
                     let stride = if input < 2 { stride } else { 1 };
-                    let state = &mut states[input];
-                    // The name is what shares weights: same place, same source, same operation.
-                    *side = graph.within((word, input), |graph| apply(graph, op, state, channels, stride))?;
-                }
+                    graph.within((word, input), |graph| apply(graph, op, &mut states[input], channels, stride))
+                };
+                let sides = [side("left/from", 0)?, side("right/from", 1)?];
                 graph.add("sum", Op::Add, &sides)
             })?;
             states.push(State::new(node));
