@@ -7,12 +7,14 @@ const PACKED_SINCE: [u32; 2] = [2, 36];
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rerun-if-env-changed=CARGO_ENCODED_RUSTFLAGS");
+    for chosen in ["CARGO_ENCODED_RUSTFLAGS", "RUSTC_LINKER"] {
+        println!("cargo::rerun-if-env-changed={chosen}");
+    }
     let of = |name| env::var(name).unwrap_or_default();
     let flags = of("CARGO_ENCODED_RUSTFLAGS");
     // Here the toolchain brings its own linker, unless somebody chose another one.
-    let is_own_linker =
-        of("TARGET") == "x86_64-unknown-linux-gnu" && !["linker", "fuse-ld"].iter().any(|it| flags.contains(it));
+    let is_chosen = env::var_os("RUSTC_LINKER").is_some() || ["linker", "fuse-ld"].iter().any(|it| flags.contains(it));
+    let is_own_linker = of("TARGET") == "x86_64-unknown-linux-gnu" && !is_chosen;
     if !is_own_linker || of("TARGET") != of("HOST") {
         return;
     }
@@ -23,7 +25,7 @@ fn main() {
     }
 }
 
-/// Of this machine's C library: its second line names it, the last word of the first is the release.
+/// Of this machine's C library: the last word of the first line that its `ldd` says of itself.
 fn libc_version() -> Option<[u32; 2]> {
     let said = Command::new("ldd").arg("--version").output().ok()?;
     let said = String::from_utf8(said.stdout).ok()?;

@@ -68,6 +68,12 @@ pub fn epnas(excess: f64, p: f64) -> f64 {
     p.powf(excess.max(0.0))
 }
 
+/// MnasNet's factor `r ^ w`, with one exponent inside the bound and one outside: `-0.07` and
+/// `-0.07` is its soft form, `0` and `-1` its hard one.
+pub fn mnasnet(r: f64, inside: f64, outside: f64) -> f64 {
+    r.powf(if r <= 1.0 { inside } else { outside })
+}
+
 /// EPNAS's `p` where a strategy states none of its own: what is left of an accuracy at twice a soft bound.
 const SOFT: f64 = 0.9;
 
@@ -112,6 +118,14 @@ mod tests {
         check(5.0, [0.44444, 4.0], [0.76556, 0.41], [0.85556, 0.50], 0.6561);
         check(10.0, [1.0, 9.0], [0.71, -0.09], [0.80, 0.0], 0.38742);
         check(100.0, [1.0, 9.0], [0.71, -0.09], [0.80, 0.0], 0.00003);
+    }
+
+    #[test]
+    fn mnasnet_matches_the_printed_vectors() {
+        for (r, soft, hard) in [(0.5, 1.0497, 1.0), (1.0, 1.0, 1.0), (1.5, 0.9720, 0.6667), (2.0, 0.9526, 0.5)] {
+            assert!((mnasnet(r, -0.07, -0.07) - soft).abs() < 6e-5, "soft at {r}");
+            assert!((mnasnet(r, 0.0, -1.0) - hard).abs() < 6e-5, "hard at {r}");
+        }
     }
 
     /// Its only printed example is a model size of 16 MB.

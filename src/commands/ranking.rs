@@ -65,14 +65,14 @@ pub fn run(args: &RankingArgs) -> Result<Exit> {
     let mut rows = Vec::with_capacity(graphs.len());
     let fidelity = Fidelity::epochs(args.epochs);
     // As many at once as there are threads.
-    for (nth, graphs) in graphs.chunks(std::thread::available_parallelism().map_or(1, usize::from)).enumerate() {
+    for graphs in graphs.chunks(std::thread::available_parallelism().map_or(1, usize::from)) {
         let jobs: Vec<Job<'_>> = graphs.iter().map(|graph| Job { graph, fidelity }).collect();
         let evaluations = trainer.evaluate(&jobs)?;
         for (graph, evaluation) in graphs.iter().zip(evaluations) {
             let recalibrated = shared.validate_recalibrated(graph, RECALIBRATION);
             rows.push(Row { shared: shared.validate(graph)?, recalibrated, alone: evaluation.last() });
         }
-        say(&format!("{} of {} networks trained", (nth + 1) * jobs.len().max(1), args.networks));
+        say(&format!("{} of {} networks trained", rows.len(), args.networks));
     }
     show(args, &rows);
     Ok(Exit::Ok)
