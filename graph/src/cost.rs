@@ -3,7 +3,9 @@
 //! Parameters are counted as trained, everything else as shipped, that is after batch norm is
 //! folded into the convolutions and identities are gone ([`crate::fold`]).
 
-use crate::{Conv2d, Graph, NodeId, Op, fold};
+use std::ops::Range;
+
+use crate::{Conv2d, Graph, NodeId, Op, fold, section::Run};
 
 /// Bytes of one `f32` activation or weight.
 pub const F32_BYTES: u64 = 4;
@@ -35,7 +37,36 @@ impl StaticCost {
 
 /// Costs of `graph` for one sample.
 pub fn static_cost(graph: &Graph) -> StaticCost {
-    static_cost_with(graph, |_| {}).0
+    static_cost_with(graph, Nothing).0
+}
+
+/// Counts something else on the same way through the graph.
+pub trait Tally {
+    /// How much was counted so far.
+    type Mark: Copy;
+
+    /// Takes in an operation as it ships.
+    fn op(&mut self, shipped: &Shipped);
+
+    /// How much was counted so far.
+    fn mark(&self) -> Self::Mark;
+
+    /// Everything that was counted between two marks comes again, this many nodes later.
+    fn again(&mut self, from: Self::Mark, to: Self::Mark, later: u32);
+}
+
+/// Counts nothing else.
+struct Nothing;
+
+impl Tally for Nothing {
+    type Mark = ();
+
+    #[inline(always)]
+    fn op(&mut self, _: &Shipped) {}
+
+    fn mark(&self) {}
+
+    fn again(&mut self, (): (), (): (), _: u32) {}
 }
 
 /// An operation of the network as it ships.
@@ -61,104 +92,232 @@ pub struct Shipped<'a> {
     pub rows: u64,
 }
 
-/// As [`static_cost`]; shows every operation as shipped to `visit`, in execution order, so that
-/// whoever counts something else needs no way of its own through the graph.
+impl<'a> Shipped<'a> {
+    /// Node `id`, which has no weights and ships.
+    pub fn weightless(graph: &'a Graph, id: NodeId) -> Self {
+        let (op, inputs, shape) = (graph.op(id), graph.inputs(id), graph.nodes[id.index()].shape);
+        let reads = if matches!(op, Op::GlobalAvgPool) { graph.shape(inputs[0]).elements() as u64 } else { 0 };
+        let (writes, rows) = (shape.elements(), shape.channels() * shape.height());
+        Self { id, op, inputs, weights: 0, macs: 0, fan_in: 0, reads, writes, rows }
+    }
+}
+
+/// As [`static_cost`]; shows every operation as shipped to `tally`, in execution order, so that whoever counts something
+/// else needs no way of its own through the graph.
+///
+/// A copy of a section costs what the section does: its nodes are not looked at again.
 #[inline]
-pub fn static_cost_with<'a>(graph: &'a Graph, mut visit: impl FnMut(&Shipped<'a>)) -> (StaticCost, Origins) {
-    let mut lives = Lives::new(graph);
-    let (mut params, mut macs, mut weights, mut n_ops) = (0, 0, 0, 0);
-    for (id, node, inputs) in graph.nodes() {
-        let (channels, writes) = (node.shape.channels(), node.shape.elements());
-        // Looked up by those kinds alone that count it.
-        let read = || lives.value(inputs[0]);
-        let plain = Shipped {
-            id,
-            op: &node.op,
-            inputs,
-            weights: 0,
-            macs: 0,
-            fan_in: 0,
-            reads: 0,
-            writes,
-            rows: channels * node.shape.height(),
-        };
-        // Each kind is shown where it is known: what `visit` asks of it is then decided when the
-        // program is compiled. It is shown before its value is written down, which would hide it.
-        match &node.op {
-            Op::Input => {
-                lives.make(id, writes, channels);
-                continue;
-            }
-            Op::Identity if Some(id) != graph.output() => {
-                lives.pass_on(id, inputs[0]);
-                continue;
-            }
-            Op::Conv2d(conv) => {
-                let (reads, fan_in) = (read().elements, read().channels.into());
-                let (kernel, bias) = (kernel(conv, fan_in), bias(conv));
-                let uses = kernel * node.shape.pixels();
-                macs += uses;
-                params += kernel + bias;
-                weights += kernel + bias;
-                visit(&Shipped { weights: kernel, macs: uses, fan_in, reads, ..plain });
-                lives.compute(&plain, channels, &inputs[..1]);
-            }
-            Op::Linear(_) => {
-                let kernel = channels * u64::from(read().channels);
-                macs += kernel;
-                params += kernel + channels;
-                weights += kernel + channels;
-                visit(&Shipped { weights: kernel, macs: kernel, ..plain });
-                lives.compute(&plain, channels, &inputs[..1]);
-            }
-            Op::BatchNorm => {
-                params += 2 * channels;
-                if let Some(conv) = fold::alias_of(graph, id, &node.op, inputs) {
-                    let has_bias = matches!(graph.op(conv), Op::Conv2d(conv) if conv.bias);
-                    // The convolution's bias, written by folding the first of its norms.
-                    weights += if has_bias || !fold::is_first_norm(graph, conv, inputs[0]) { 0 } else { channels };
-                    lives.pass_on(id, conv);
-                    continue;
-                }
-                // Mean and variance as well.
-                weights += 4 * channels;
-                visit(&plain);
-                lives.compute(&plain, channels, &inputs[..1]);
-            }
-            Op::Zero(_) => {
-                // Zeros ship as a constant.
-                weights += writes;
-                visit(&plain);
-                lives.compute(&plain, channels, &inputs[..1]);
-            }
-            Op::Activation(_) => {
-                visit(&plain);
-                lives.compute(&plain, channels, &inputs[..1]);
-            }
-            Op::GlobalAvgPool => {
-                visit(&Shipped { reads: read().elements, ..plain });
-                lives.compute(&plain, channels, &inputs[..1]);
-            }
-            Op::MaxPool(_) | Op::AvgPool(_) | Op::Identity => {
-                visit(&plain);
-                lives.compute(&plain, channels, &inputs[..1]);
-            }
-            Op::Add | Op::Concat => {
-                visit(&plain);
-                lives.compute(&plain, channels, inputs);
+pub fn static_cost_with<T: Tally>(graph: &Graph, tally: T) -> (StaticCost, Origins, T) {
+    let mut count = Count { graph, lives: Lives::new(graph), totals: Totals::default(), lowest: 0, tally };
+    let mut known: Vec<Known<T::Mark>> = Vec::with_capacity(graph.runs.len());
+    let mut next = 0;
+    for run in &graph.runs {
+        count.nodes(next..run.nodes.start);
+        next = run.nodes.end;
+        let source = known.iter().find(|it| it.start == run.of);
+        // The last node of all may ship otherwise than its likes.
+        match source.filter(|_| next < graph.n_nodes() && run.is_closed(graph)) {
+            Some(known) => count.again(known, run),
+            None => known.extend(count.section(run)),
+        }
+    }
+    count.nodes(next..graph.n_nodes());
+    let Count { mut lives, totals, tally, .. } = count;
+    let cost = StaticCost {
+        params: totals.params,
+        macs: totals.macs,
+        model_bytes: F32_BYTES * totals.weights,
+        peak_bytes: F32_BYTES * lives.peak(),
+        traffic_bytes: F32_BYTES * (totals.traffic + totals.weights),
+        n_ops: totals.n_ops,
+    };
+    (cost, Origins(lives.values), tally)
+}
+
+/// What adds up.
+#[derive(Clone, Copy, Default)]
+struct Totals {
+    params: u64,
+    macs: u64,
+    weights: u64,
+    n_ops: u64,
+    /// Values that the operations so far have read and written.
+    traffic: u64,
+}
+
+impl Totals {
+    /// Adds what was counted between two states.
+    fn add(&mut self, from: Self, to: Self) {
+        self.params += to.params - from.params;
+        self.macs += to.macs - from.macs;
+        self.weights += to.weights - from.weights;
+        self.n_ops += to.n_ops - from.n_ops;
+        self.traffic += to.traffic - from.traffic;
+    }
+}
+
+/// What is known of a section once it was counted.
+struct Known<M> {
+    start: usize,
+    totals: [Totals; 2],
+    marks: [M; 2],
+    /// The last of its nodes that reads each input, if any does.
+    readers: [Option<u32>; 2],
+    /// The last of its nodes that reads what the last node stands for.
+    last_user: u32,
+}
+
+/// The state of counting.
+struct Count<'a, T> {
+    graph: &'a Graph,
+    lives: Lives,
+    totals: Totals,
+    /// The lowest node that one which may vanish has read since this was set.
+    lowest: u32,
+    tally: T,
+}
+
+impl<T: Tally> Count<'_, T> {
+    /// Counts a section, or a copy of which nothing is known. `None` where nothing can be said of its copies: whether
+    /// its first nodes vanish depends on what they read, or its inputs are the same value.
+    fn section(&mut self, run: &Run) -> Option<Known<T::Mark>> {
+        let origins = |lives: &Lives| run.inputs.map(|input| lives.values[input.index()].stands_for);
+        let (totals, mark, first) = (self.totals, self.tally.mark(), run.nodes.start as u32);
+        self.lowest = u32::MAX;
+        self.nodes(run.nodes.clone());
+        let inputs = origins(&self.lives);
+        if self.lowest < first
+            || (inputs[0] == inputs[1] && run.inputs[0] != run.inputs[1])
+            || !run.is_closed(self.graph)
+        {
+            return None;
+        }
+        let last_user = |origin: u32| self.lives.values[origin as usize].last_user;
+        Some(Known {
+            start: run.nodes.start,
+            totals: [totals, self.totals],
+            marks: [mark, self.tally.mark()],
+            readers: inputs.map(|origin| Some(last_user(origin)).filter(|reader| first <= *reader)),
+            last_user: last_user(self.lives.values[run.nodes.end - 1].stands_for),
+        })
+    }
+
+    /// Counts a copy.
+    fn again(&mut self, known: &Known<T::Mark>, run: &Run) {
+        let later = (run.nodes.start - known.start) as u32;
+        self.totals.add(known.totals[0], known.totals[1]);
+        self.tally.again(known.marks[0], known.marks[1], later);
+        let values = &mut self.lives.values;
+        values.extend_from_within(known.start..known.start + run.nodes.len());
+        for value in &mut values[run.nodes.clone()] {
+            value.stands_for += later;
+            value.last_user += later;
+        }
+        let last = values[run.nodes.end - 1].stands_for as usize;
+        values[last].last_user = known.last_user + later;
+        for (input, reader) in run.inputs.into_iter().zip(known.readers) {
+            let origin = values[input.index()].stands_for as usize;
+            if let Some(reader) = reader {
+                values[origin].last_user = values[origin].last_user.max(reader + later);
             }
         }
-        n_ops += 1;
     }
-    let cost = StaticCost {
-        params,
-        macs,
-        model_bytes: F32_BYTES * weights,
-        peak_bytes: F32_BYTES * lives.peak(),
-        traffic_bytes: F32_BYTES * (lives.traffic + weights),
-        n_ops,
-    };
-    (cost, Origins(lives.values))
+
+    /// Counts nodes one by one.
+    // Not inlined: the way is long, and it is taken from several places.
+    #[inline(never)]
+    fn nodes(&mut self, range: Range<usize>) {
+        let Self { graph, lives, tally, .. } = self;
+        let Totals { mut params, mut macs, mut weights, mut n_ops, mut traffic } = self.totals;
+        let mut lowest = self.lowest;
+        for (id, node, op, inputs) in graph.nodes(range) {
+            let (channels, writes) = (node.shape.channels(), node.shape.elements());
+            // Looked up by those kinds alone that count it.
+            let read = || lives.value(inputs[0]);
+            let plain = Shipped {
+                id,
+                op,
+                inputs,
+                weights: 0,
+                macs: 0,
+                fan_in: 0,
+                reads: 0,
+                writes,
+                rows: channels * node.shape.height(),
+            };
+            // Each kind is shown where it is known: what the tally asks of it is then decided when the program is
+            // compiled. It is shown before its value is written down, which would hide it.
+            match op {
+                Op::Input => {
+                    lives.make(id, writes, channels);
+                    continue;
+                }
+                Op::Identity if Some(id) != graph.output() => {
+                    lowest = lowest.min(inputs[0].0);
+                    lives.pass_on(inputs[0]);
+                    continue;
+                }
+                Op::Conv2d(conv) => {
+                    let (reads, fan_in) = (read().elements, read().channels.into());
+                    let (kernel, bias) = (kernel(conv, fan_in), bias(conv));
+                    let uses = kernel * node.shape.pixels();
+                    macs += uses;
+                    params += kernel + bias;
+                    weights += kernel + bias;
+                    tally.op(&Shipped { weights: kernel, macs: uses, fan_in, reads, ..plain });
+                    traffic += lives.compute(&plain, channels, &inputs[..1]);
+                }
+                Op::Linear(_) => {
+                    let kernel = channels * u64::from(read().channels);
+                    macs += kernel;
+                    params += kernel + channels;
+                    weights += kernel + channels;
+                    tally.op(&Shipped { weights: kernel, macs: kernel, ..plain });
+                    traffic += lives.compute(&plain, channels, &inputs[..1]);
+                }
+                Op::BatchNorm => {
+                    params += 2 * channels;
+                    lowest = lowest.min(inputs[0].0);
+                    if let Some(conv) = fold::alias_of(graph, id, op, inputs) {
+                        let has_bias = matches!(graph.op(conv), Op::Conv2d(conv) if conv.bias);
+                        // The convolution's bias, written by folding the first of its norms.
+                        weights += if has_bias || !fold::is_first_norm(graph, conv, inputs[0]) { 0 } else { channels };
+                        lives.pass_on(conv);
+                        continue;
+                    }
+                    // Mean and variance as well.
+                    weights += 4 * channels;
+                    tally.op(&plain);
+                    traffic += lives.compute(&plain, channels, &inputs[..1]);
+                }
+                Op::Zero(_) => {
+                    // Zeros ship as a constant.
+                    weights += writes;
+                    tally.op(&plain);
+                    traffic += lives.compute(&plain, channels, &inputs[..1]);
+                }
+                Op::Activation(_) => {
+                    tally.op(&plain);
+                    traffic += lives.compute(&plain, channels, &inputs[..1]);
+                }
+                Op::GlobalAvgPool => {
+                    tally.op(&Shipped { reads: read().elements, ..plain });
+                    traffic += lives.compute(&plain, channels, &inputs[..1]);
+                }
+                Op::MaxPool(_) | Op::AvgPool(_) | Op::Identity => {
+                    tally.op(&plain);
+                    traffic += lives.compute(&plain, channels, &inputs[..1]);
+                }
+                Op::Add | Op::Concat => {
+                    tally.op(&plain);
+                    traffic += lives.compute(&plain, channels, inputs);
+                }
+            }
+            n_ops += 1;
+        }
+        self.totals = Totals { params, macs, weights, n_ops, traffic };
+        self.lowest = lowest;
+    }
 }
 
 /// Which node of the shipped network each node stands for.
@@ -172,7 +331,7 @@ impl Origins {
     }
 }
 
-/// The output of a node.
+/// The output of a node. Nodes take their places in order.
 #[derive(Clone, Copy, Default)]
 struct Value {
     /// Values in it; 0 where another node of the shipped network makes it.
@@ -190,13 +349,11 @@ struct Value {
 struct Lives {
     /// By node.
     values: Vec<Value>,
-    /// Values that the operations so far have read and written.
-    traffic: u64,
 }
 
 impl Lives {
     fn new(graph: &Graph) -> Self {
-        Self { values: vec![Value::default(); graph.nodes.len()], traffic: 0 }
+        Self { values: Vec::with_capacity(graph.nodes.len()) }
     }
 
     /// What a reader of node `id` reads.
@@ -208,26 +365,27 @@ impl Lives {
     /// Node `id` makes a value.
     #[inline(always)]
     fn make(&mut self, id: NodeId, elements: u64, channels: u64) {
-        self.values[id.index()] =
-            Value { elements, dying: 0, channels: channels as u32, stands_for: id.0, last_user: id.0 };
+        self.values.push(Value { elements, dying: 0, channels: channels as u32, stands_for: id.0, last_user: id.0 });
     }
 
-    /// Node `id` makes a value of all its inputs.
+    /// The node makes a value of all its inputs; returns how many values it reads and writes.
     #[inline(always)]
-    fn compute(&mut self, shipped: &Shipped, channels: u64, inputs: &[NodeId]) {
+    fn compute(&mut self, shipped: &Shipped, channels: u64, inputs: &[NodeId]) -> u64 {
+        let mut traffic = shipped.writes;
         for input in inputs {
             let origin = self.values[input.index()].stands_for as usize;
             self.values[origin].last_user = shipped.id.0;
-            self.traffic += self.values[origin].elements;
+            traffic += self.values[origin].elements;
         }
-        self.traffic += shipped.writes;
         self.make(shipped.id, shipped.writes, channels);
+        traffic
     }
 
-    /// Node `id` is no node of the shipped network: it stands for what `input` does.
+    /// The next node is none of the shipped network: it stands for what `input` does.
     #[inline(always)]
-    fn pass_on(&mut self, id: NodeId, input: NodeId) {
-        self.values[id.index()].stands_for = self.values[input.index()].stands_for;
+    fn pass_on(&mut self, input: NodeId) {
+        let stands_for = self.values[input.index()].stands_for;
+        self.values.push(Value { stands_for, last_user: stands_for, ..Value::default() });
     }
 
     /// Largest sum of values that are alive together, each from the node that makes it to its last user.
@@ -266,7 +424,7 @@ pub fn params(graph: &Graph, id: NodeId) -> u64 {
 /// Multiply-accumulates of node `id` for one sample.
 pub fn macs(graph: &Graph, id: NodeId) -> u64 {
     let node = &graph.nodes[id.index()];
-    match &node.op {
+    match graph.op(id) {
         Op::Conv2d(conv) => kernel(conv, fan_in(graph, id)) * node.shape.pixels(),
         Op::Linear(_) => node.shape.channels() * fan_in(graph, id),
         Op::Input

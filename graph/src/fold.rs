@@ -152,6 +152,13 @@ struct Folded {
     norms: Vec<NodeId>,
 }
 
+impl Graph {
+    /// The operation of a node that is no copy and has none.
+    fn op_mut(&mut self, id: NodeId) -> &mut Op {
+        &mut self.ops[self.nodes[id.index()].kind as usize]
+    }
+}
+
 /// The shipped graph, and its convolutions that batch norms went into.
 fn rebuild(graph: &Graph) -> (Graph, BTreeMap<NodeId, Folded>) {
     let mut out = Graph { scopes: graph.scopes.clone(), ..Graph::default() };
@@ -160,7 +167,7 @@ fn rebuild(graph: &Graph) -> (Graph, BTreeMap<NodeId, Folded>) {
     for id in graph.ids() {
         if let Some(input) = alias(graph, id) {
             let at = place[input.index()];
-            if let (Op::BatchNorm, Op::Conv2d(conv)) = (graph.op(id), &mut out.nodes[at.index()].op) {
+            if let (Op::BatchNorm, Op::Conv2d(conv)) = (graph.op(id), out.op_mut(at)) {
                 conv.bias = true;
                 norms.entry(at).or_insert(Folded { trained: input, norms: Vec::new() }).norms.push(id);
             }
@@ -170,7 +177,7 @@ fn rebuild(graph: &Graph) -> (Graph, BTreeMap<NodeId, Folded>) {
         let node = &graph.nodes[id.index()];
         let inputs: Vec<NodeId> = graph.inputs(id).iter().map(|input| place[input.index()]).collect();
         out.here = node.scope;
-        place.push(out.push(node.label, node.op.clone(), node.shape, &inputs));
+        place.push(out.push(graph.label(id), *graph.op(id), node.shape, &inputs));
     }
     out.here = 0;
     (out, norms)

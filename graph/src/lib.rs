@@ -21,6 +21,7 @@
 mod name;
 mod op;
 mod packed;
+mod section;
 
 pub mod cost;
 pub mod fold;
@@ -29,9 +30,13 @@ pub mod weights;
 
 pub use name::Label;
 pub use op::{Activation, Conv2d, Op, Pads, Pool2d};
+pub use section::Section;
+
+use std::ops::Range;
 
 use name::Scope;
 use packed::Packed;
+use section::Run;
 
 /// Index of a node in its [`Graph`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -41,6 +46,12 @@ impl NodeId {
     /// Position in execution order, from 0.
     pub fn index(self) -> usize {
         self.0 as usize
+    }
+
+    /// The node this many places later.
+    #[must_use]
+    pub fn later(self, n_nodes: u32) -> Self {
+        Self(self.0 + n_nodes)
     }
 }
 
@@ -88,33 +99,46 @@ impl Shape {
 }
 
 /// One operation, the shape of its single output, and where it stands in the tree of names.
-#[derive(Clone, Debug, PartialEq)]
+///
+/// What the copies of a [`Section`] share stands in a list of its own, so that a node is short: building, copying and
+/// counting a network take as long as its nodes take to be written and read.
+#[derive(Clone, Copy, Debug)]
 struct Node {
-    op: Op,
+    /// Its place among [`Graph::ops`] and [`Graph::labels`].
+    kind: u32,
     shape: Packed,
-    label: Label,
     scope: u32,
     inputs: Inputs,
     /// How many nodes read it.
     n_users: u32,
 }
 
-/// What a node reads. Most nodes read one other, which stands here: a list of their inputs would be
-/// written and read beside the nodes.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Inputs {
-    One(NodeId),
-    /// A range of [`Graph::edges`].
-    Many(u32, u32),
+/// What a node reads: a range of [`Graph::edges`]. Most nodes read one other, which stands here as `start`: a list of
+/// their inputs would be written and read beside the nodes.
+#[derive(Clone, Copy, Debug)]
+struct Inputs {
+    start: NodeId,
+    /// [`Inputs::ONE`] where `start` is the input itself.
+    end: u32,
+}
+
+impl Inputs {
+    const ONE: u32 = u32::MAX;
 }
 
 /// A network.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct Graph {
     nodes: Vec<Node>,
+    /// What the nodes compute; some are that of several nodes.
+    ops: Vec<Op>,
+    /// Their names within their scopes, in the order of `ops`.
+    labels: Vec<Label>,
     /// The inputs of all nodes that do not have exactly one, one after the other.
     edges: Vec<NodeId>,
     scopes: Vec<Scope>,
+    /// Sections and their copies, one after the other.
+    runs: Vec<Run>,
     /// The scope that new nodes join: 0 is the root, `n` is `scopes[n - 1]`.
     here: u32,
 }
@@ -138,8 +162,16 @@ impl Graph {
     /// An empty graph with room for this many nodes: one that never moves while it grows is built
     /// faster.
     pub fn with_capacity(n_nodes: usize) -> Self {
-        let (nodes, scopes) = (Vec::with_capacity(n_nodes), Vec::with_capacity(n_nodes));
-        Self { nodes, edges: Vec::with_capacity(n_nodes / 2), scopes, here: 0 }
+        Self {
+            nodes: Vec::with_capacity(n_nodes),
+            ops: Vec::with_capacity(n_nodes),
+            labels: Vec::with_capacity(n_nodes),
+            edges: Vec::with_capacity(n_nodes / 2),
+            scopes: Vec::with_capacity(n_nodes),
+            // Of a dozen cells and a few more.
+            runs: Vec::with_capacity(16),
+            here: 0,
+        }
     }
 
     /// Adds the graph's input and names it `image`.
@@ -195,14 +227,16 @@ impl Graph {
             self.nodes[input.index()].n_users += 1;
         }
         let inputs = match inputs {
-            &[input] => Inputs::One(input),
+            &[start] => Inputs { start, end: Inputs::ONE },
             inputs => {
-                let start = self.edges.len() as u32;
+                let start = NodeId(self.edges.len() as u32);
                 self.edges.extend(inputs);
-                Inputs::Many(start, self.edges.len() as u32)
+                Inputs { start, end: self.edges.len() as u32 }
             }
         };
-        self.nodes.push(Node { op, shape, label, scope: self.here, inputs, n_users: 0 });
+        self.nodes.push(Node { kind: self.ops.len() as u32, shape, scope: self.here, inputs, n_users: 0 });
+        self.ops.push(op);
+        self.labels.push(label);
         NodeId(self.nodes.len() as u32 - 1)
     }
 
@@ -211,18 +245,18 @@ impl Graph {
         (0..self.nodes.len() as u32).map(NodeId)
     }
 
-    /// Every node with its inputs, in execution order.
+    /// These nodes with their operations and inputs, in execution order.
     #[inline(always)]
-    fn nodes(&self) -> impl Iterator<Item = (NodeId, &Node, &[NodeId])> {
-        self.nodes.iter().enumerate().map(|(idx, node)| (NodeId(idx as u32), node, self.inputs_of(node)))
+    fn nodes(&self, range: Range<usize>) -> impl Iterator<Item = (NodeId, &Node, &Op, &[NodeId])> {
+        let ids = range.start as u32..;
+        let nodes = self.nodes[range].iter();
+        nodes.zip(ids).map(|(node, id)| (NodeId(id), node, &self.ops[node.kind as usize], self.inputs_of(node)))
     }
 
     #[inline(always)]
     fn inputs_of<'a>(&'a self, node: &'a Node) -> &'a [NodeId] {
-        match &node.inputs {
-            Inputs::One(input) => std::slice::from_ref(input),
-            &Inputs::Many(start, end) => &self.edges[start as usize..end as usize],
-        }
+        let Inputs { start, end } = &node.inputs;
+        if *end == Inputs::ONE { std::slice::from_ref(start) } else { &self.edges[start.index()..*end as usize] }
     }
 
     /// Number of nodes, the input counted.
@@ -231,8 +265,13 @@ impl Graph {
     }
 
     /// What node `id` computes.
+    #[inline(always)]
     pub fn op(&self, id: NodeId) -> &Op {
-        &self.nodes[id.index()].op
+        &self.ops[self.nodes[id.index()].kind as usize]
+    }
+
+    fn label(&self, id: NodeId) -> Label {
+        self.labels[self.nodes[id.index()].kind as usize]
     }
 
     /// Shape of node `id`'s output.
@@ -251,7 +290,7 @@ impl Graph {
     /// node's parameters: two graphs that use the same name and parameter shape share weights.
     pub fn name(&self, id: NodeId) -> String {
         let node = &self.nodes[id.index()];
-        name::render(&self.scopes, node.scope, node.label)
+        name::render(&self.scopes, node.scope, self.label(id))
     }
 
     /// The output node; `None` for an empty graph.
@@ -290,8 +329,8 @@ impl Graph {
         use std::hash::{Hash, Hasher};
 
         let mut hash = Folded(0);
-        for (_, node, inputs) in self.nodes() {
-            node.op.hash(&mut hash);
+        for (_, node, op, inputs) in self.nodes(0..self.n_nodes()) {
+            op.hash(&mut hash);
             node.shape.hash(&mut hash);
             inputs.iter().for_each(|input| hash.write_u32(input.0));
         }
@@ -301,6 +340,23 @@ impl Graph {
     /// How many nodes read each node, by [`NodeId::index`].
     pub fn n_users(&self) -> Vec<u32> {
         self.nodes.iter().map(|node| node.n_users).collect()
+    }
+}
+
+/// The same nodes under the same names, whichever of them are copies.
+impl PartialEq for Graph {
+    fn eq(&self, other: &Self) -> bool {
+        let same = |id: NodeId| {
+            self.op(id) == other.op(id)
+                && self.label(id) == other.label(id)
+                && self.shape(id) == other.shape(id)
+                && self.inputs(id) == other.inputs(id)
+                && self.nodes[id.index()].scope == other.nodes[id.index()].scope
+        };
+        self.n_nodes() == other.n_nodes()
+            && self.scopes == other.scopes
+            && self.here == other.here
+            && self.ids().all(same)
     }
 }
 

@@ -6,7 +6,7 @@ use crate::{Shape, packed::Packed};
 /// What a node computes.
 // Its kind in a byte of its own: packed into a field's unused values it would take several
 // instructions to read, and every reader asks for it.
-#[derive(Clone, Debug, PartialEq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Hash)]
 #[repr(u8)]
 pub enum Op {
     /// The image, `f32`, normalised.

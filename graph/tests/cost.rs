@@ -17,7 +17,7 @@ fn build(input: Shape, layers: &[(&'static str, Op, &[usize])]) -> Graph {
     let mut ids = vec![graph.input(input)];
     for (label, op, inputs) in layers {
         let inputs: Vec<NodeId> = inputs.iter().map(|&it| ids[it]).collect();
-        ids.push(graph.add(*label, op.clone(), &inputs).expect("the shapes fit"));
+        ids.push(graph.add(*label, *op, &inputs).expect("the shapes fit"));
     }
     graph
 }

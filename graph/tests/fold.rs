@@ -82,7 +82,7 @@ fn chain(ops: &[(&'static str, Op)], dead: &[(usize, usize)]) -> Graph {
             let of = graph.ids().nth(*of).expect("it stands before");
             graph.add(("dead", nth), Op::Identity, &[of]).expect("the shapes fit");
         }
-        last = graph.add(*label, op.clone(), &[last]).expect("the shapes fit");
+        last = graph.add(*label, *op, &[last]).expect("the shapes fit");
     }
     graph
 }

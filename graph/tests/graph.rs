@@ -44,7 +44,7 @@ fn shapes_are_inferred() {
     check(Op::Add, &[VECTOR, VECTOR, VECTOR], VECTOR);
     check(Op::Zero(2), &[MAP], Shape::Map([4, 3, 4]));
     for op in [Op::BatchNorm, Op::Identity, Op::Activation(Activation::Tanh)] {
-        check(op.clone(), &[MAP], MAP);
+        check(op, &[MAP], MAP);
         check(op, &[VECTOR], VECTOR);
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use graph::{
     Graph, NodeId, Op,
-    cost::{Origins, Shipped, StaticCost, static_cost_with},
+    cost::{Origins, Shipped, StaticCost, Tally, static_cost_with},
 };
 use serde::{Deserialize, Serialize};
 
@@ -133,29 +133,51 @@ pub fn features(graph: &Graph) -> Features {
 /// [`static_cost`](graph::cost::static_cost) and [`features`] on one way through the graph, because
 /// every candidate of a search is priced.
 pub fn cost_and_features(graph: &Graph) -> (StaticCost, Features) {
-    // Counted in integers, which add faster and exactly.
-    let mut amounts = [0_u64; Work::COUNT];
-    let mut unweighted: Vec<Shipped> = Vec::with_capacity(graph.n_nodes() / 2);
-    let (cost, origins) = static_cost_with(
-        graph,
-        // Inlined where each kind of operation is known.
-        #[inline(always)]
-        |shipped| {
-            add_work(&mut amounts, shipped);
-            if may_repeat(shipped.op) {
-                unweighted.push(*shipped);
-            }
-        },
-    );
+    let start = Amounts { amounts: [0; Work::COUNT], may_repeat: Vec::with_capacity(graph.n_nodes() / 2) };
+    let (cost, origins, Amounts { amounts, may_repeat }) = static_cost_with(graph, start);
     // Apart from the way above, which is faster without a search in it.
     let mut repeated = [0_u64; Work::COUNT];
     let mut values = Values::new(graph, &origins);
-    for shipped in &unweighted {
-        if values.is_known(shipped) {
-            add_work(&mut repeated, shipped);
+    for id in may_repeat {
+        if values.is_known(id) {
+            add_work(&mut repeated, &Shipped::weightless(graph, id));
         }
     }
     (cost, Features(std::array::from_fn(|work| (amounts[work] - repeated[work]) as f64)))
+}
+
+/// The work so far, whatever is computed twice.
+struct Amounts {
+    /// Counted in integers, which add faster and exactly.
+    amounts: [u64; Work::COUNT],
+    /// Operations for which [`may_repeat`] holds.
+    may_repeat: Vec<NodeId>,
+}
+
+impl Tally for Amounts {
+    type Mark = ([u64; Work::COUNT], usize);
+
+    // Inlined where each kind of operation is known.
+    #[inline(always)]
+    fn op(&mut self, shipped: &Shipped) {
+        add_work(&mut self.amounts, shipped);
+        if may_repeat(shipped.op) {
+            self.may_repeat.push(shipped.id);
+        }
+    }
+
+    fn mark(&self) -> Self::Mark {
+        (self.amounts, self.may_repeat.len())
+    }
+
+    fn again(&mut self, from: Self::Mark, to: Self::Mark, later: u32) {
+        for (work, amount) in self.amounts.iter_mut().enumerate() {
+            *amount += to.0[work] - from.0[work];
+        }
+        for idx in from.1..to.1 {
+            self.may_repeat.push(self.may_repeat[idx].later(later));
+        }
+    }
 }
 
 /// Whether an operation may compute what another one has computed already: never one with weights of
@@ -194,8 +216,9 @@ impl<'a> Values<'a> {
 
     /// Takes in an operation that [`may_repeat`], after all such before it; tells
     /// whether it computes nothing new.
-    fn is_known(&mut self, &Shipped { id, op, inputs, .. }: &Shipped) -> bool {
+    fn is_known(&mut self, id: NodeId) -> bool {
         let Self { graph, origins, table } = self;
+        let (op, inputs) = (graph.op(id), graph.inputs(id));
         let first = |input: &NodeId| {
             let origin = origins.of(*input).index();
             (table[origin].same_as as usize).checked_sub(1).unwrap_or(origin)

@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, rc::Rc};
 
-use graph::Graph;
+use graph::{Graph, Op};
 use search::{
     Error,
     chooser::Uniform,
@@ -95,5 +95,25 @@ fn what_somebody_must_see_to_ends_the_search() {
         let board = Board(Rc::new(RefCell::new(vec![Some(kind)])), Rc::default());
         let error = pricer(&board, Budget::default()).cost(&networks(1)[0]).expect_err("it ends");
         assert!(matches!(error, Error::Meter(MeterError { kind: found, .. }) if found == kind));
+    }
+}
+
+#[test]
+fn copies_of_a_cell_are_priced_as_their_nodes_are() {
+    let model = CostModel::new(Target::find("rpi4").expect("it is built in"));
+    let price = |graph: &Graph| model.price(graph);
+    let scale = Scale { layers: 11, channels: 8, input: [3, 32, 32], classes: 10 };
+    for step in 0..300 {
+        let cell = CellSpace::default().sample(&mut Uniform::new(6, "pricing", step));
+        let network = CellSpace::default().build(&cell, &scale).expect("the image is large enough");
+        // The same nodes, none of them a copy of another.
+        let mut plain = Graph::default();
+        for id in network.ids() {
+            match network.op(id) {
+                Op::Input => plain.input(network.shape(id)),
+                op => plain.add(("node", id.index()), *op, network.inputs(id)).expect("they fitted before"),
+            };
+        }
+        assert_eq!(price(&network), price(&plain), "{cell:?}");
     }
 }

@@ -194,7 +194,7 @@ fn factorized_reduce(graph: &mut Graph, label: &'static str, width: usize, input
     graph.within(label, |graph| {
         let relu = activation(graph, "relu", Activation::Relu, input);
         let half = Op::Conv2d(Conv2d::same(width / 2, 1, 2));
-        let paths = ["even", "odd"].map(|label| add(graph, label, half.clone(), &[relu]));
+        let paths = ["even", "odd"].map(|label| add(graph, label, half, &[relu]));
         let both = add(graph, "concat", Op::Concat, &paths);
         add(graph, "norm", Op::BatchNorm, &[both])
     })

@@ -121,7 +121,7 @@ fn grow(graph: &mut Graph, rng: &mut Rng) {
         _ if rng.chance(40) => ("zero", Op::Zero(rng.range(1, 3)), vec![input]),
         _ => return,
     };
-    if let Some(added) = try_add(graph, rng, word, op.clone(), &inputs)
+    if let Some(added) = try_add(graph, rng, word, op, &inputs)
         && matches!(op, Op::Conv2d(_))
         && rng.chance(60)
     {

@@ -13,7 +13,7 @@
 
 use std::ops::RangeInclusive;
 
-use graph::{Activation, Conv2d, Graph, GraphError, NodeId, Op, Pool2d, Shape};
+use graph::{Activation, Conv2d, Graph, GraphError, NodeId, Op, Pool2d, Section, Shape};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -277,12 +277,20 @@ struct Plan<'a> {
     loose_ends: Vec<usize>,
     /// Scratch: what the blocks of the cell being added may read.
     states: Vec<State>,
+    /// The blocks that were built last, with their stride: the next copy's are mostly the same.
+    last: Option<(usize, Section)>,
 }
 
 impl<'a> Plan<'a> {
     fn of(cell: &'a Cell) -> Self {
         let states = Vec::with_capacity(cell.blocks.len() + 2);
-        Self { cell, reads: [0, 1].map(|input| cell.reads(input)), loose_ends: cell.loose_ends().collect(), states }
+        Self {
+            cell,
+            reads: [0, 1].map(|input| cell.reads(input)),
+            loose_ends: cell.loose_ends().collect(),
+            states,
+            last: None,
+        }
     }
 
     /// Adds one copy. `side`: height of the previous cell's output, in pixels.
@@ -294,7 +302,7 @@ impl<'a> Plan<'a> {
         channels: usize,
         stride: usize,
     ) -> Result<NodeId, GraphError> {
-        let Self { cell, reads, loose_ends, states } = self;
+        let Self { reads, states, .. } = self;
         states.clear();
         for (idx, input) in inputs.into_iter().enumerate() {
             // The cell before the previous one may stand before a reduction: it is brought to the same size.
@@ -310,6 +318,19 @@ impl<'a> Plan<'a> {
             };
             states.push(State::new(state));
         }
+        // What no block reads is no input, whatever its shape.
+        let inputs = [0, 1].map(|idx| states[if reads[idx] { idx } else { 1 - idx }].node);
+        if let Some(out) = self.last.as_ref().filter(|it| it.0 == stride).and_then(|(_, it)| graph.repeat(it, inputs)) {
+            return Ok(out);
+        }
+        let (out, section) = graph.section(inputs, |graph| self.blocks(graph, channels, stride))?;
+        self.last = Some((stride, section));
+        Ok(out)
+    }
+
+    /// Adds the blocks of a copy on the first two of `states`, and its output.
+    fn blocks(&mut self, graph: &mut Graph, channels: usize, stride: usize) -> Result<NodeId, GraphError> {
+        let Self { cell, loose_ends, states, .. } = self;
         for (idx, block) in cell.blocks.iter().enumerate() {
             let node = graph.within(("block", idx), |graph| {
                 // The name is what shares weights: same place, same source, same operation.

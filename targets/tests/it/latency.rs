@@ -11,7 +11,7 @@ fn work_is_counted_by_kind() {
     let check = |op: Op, n_inputs: usize, work: Work, amount: usize| {
         let mut graph = Graph::default();
         let image = graph.input(Shape::Map([8, 6, 6]));
-        graph.add("op", op.clone(), &vec![image; n_inputs]).expect("shapes fit");
+        graph.add("op", op, &vec![image; n_inputs]).expect("shapes fit");
         let mut expected = Features::default();
         expected.0[work as usize] += amount as f64;
         expected.0[Work::Dispatch as usize] += 1.0;
