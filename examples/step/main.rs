@@ -122,6 +122,7 @@ fn node(graph: &Graph, id: graph::NodeId) -> Value {
         | Op::GlobalAvgPool
         | Op::Add
         | Op::Concat
+        | Op::ChannelsLast
         | Op::Identity
         | Op::Zero(_) => json!({}),
     };

@@ -101,6 +101,10 @@ impl Writer<'_> {
             }
             Op::Add => self.sum(id, &inputs),
             Op::Concat => self.node(&name, "Concat", &inputs, &output, [("axis", Attribute::Int(1))]),
+            Op::ChannelsLast => {
+                let order = [("perm", Attribute::Ints(vec![0, 2, 3, 1]))];
+                self.node(&name, "Transpose", &inputs, &output, order)
+            }
             Op::Identity => self.node(&name, "Identity", &inputs, &output, []),
             Op::Zero(_) => {
                 let dims = batch_of_one(self.graph.shape(id));
@@ -129,6 +133,8 @@ impl Writer<'_> {
                 self.node(&inner, "Neg", &[input], &negated, [])?;
                 self.node(name, "Relu", &[&negated], output, [])
             }
+            Activation::Square => self.node(name, "Mul", &[input, input], output, []),
+            Activation::Log => self.node(name, "Log", &[input], output, []),
         }
     }
 
@@ -180,7 +186,7 @@ impl Writer<'_> {
 }
 
 fn convolution(conv: &Conv2d) -> [(&'static str, Attribute); 5] {
-    let Conv2d { channels: _, kernel, stride, dilation, pads, groups, bias: _ } = *conv;
+    let Conv2d { channels: _, kernel, stride, dilation, pads, groups, bias: _, fixed: _ } = *conv;
     [
         ("kernel_shape", Attribute::Ints(integers(&kernel))),
         ("strides", Attribute::Ints(integers(&stride))),

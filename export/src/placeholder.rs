@@ -49,6 +49,7 @@ fn he_bound(graph: &Graph, id: NodeId) -> f32 {
         | Op::GlobalAvgPool
         | Op::Add
         | Op::Concat
+        | Op::ChannelsLast
         | Op::Identity
         | Op::Zero(_) => 1,
     };

@@ -72,6 +72,7 @@ fn weighted_operations() {
         pads: Pads { top: 1, left: 2, bottom: 3, right: 4 },
         groups: 2,
         bias: true,
+        fixed: false,
     };
     let attributes = "{kernel_shape: [3, 2], strides: [2, 1], pads: [1, 2, 3, 4], dilations: [1, 2], group: 2}";
     let line = format!("Conv cell1/layer(image, n1.weight, n1.bias) -> n1 {attributes}");
@@ -101,6 +102,8 @@ fn activations() {
     row(Activation::Sigmoid, &["Sigmoid cell1/layer(image) -> n1 {}"], &[]);
     let turned = ["Neg cell1/layer.neg(image) -> n1.neg {}", "Relu cell1/layer(n1.neg) -> n1 {}"];
     row(Activation::NegativeRelu, &turned, &[]);
+    row(Activation::Square, &["Mul cell1/layer(image, image) -> n1 {}"], &[]);
+    row(Activation::Log, &["Log cell1/layer(image) -> n1 {}"], &[]);
 }
 
 #[test]
@@ -118,6 +121,7 @@ fn operations_without_weights() {
     row(Op::Add, 2, &["Add cell1/layer(image, image) -> n1 {}"]);
     row(Op::Add, 3, &["Sum cell1/layer(image, image, image) -> n1 {}"]);
     row(Op::Concat, 2, &["Concat cell1/layer(image, image) -> n1 {axis: 1}"]);
+    row(Op::ChannelsLast, 1, &["Transpose cell1/layer(image) -> n1 {perm: [0, 2, 3, 1]}"]);
     row(Op::Zero(3), 1, &["Constant cell1/layer() -> n1 {value: 144 zero bytes as [1, 4, 3, 3]}"]);
 }
 

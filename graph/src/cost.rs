@@ -262,7 +262,7 @@ impl<T: Tally> Count<'_, T> {
                     let (kernel, bias) = (kernel(conv, fan_in), bias(conv));
                     let uses = kernel * node.shape.pixels();
                     macs += uses;
-                    params += kernel + bias;
+                    params += if conv.fixed { 0 } else { kernel + bias };
                     weights += kernel + bias;
                     tally.op(&Shipped { weights: kernel, macs: uses, fan_in, reads, ..plain });
                     traffic += lives.compute(&plain, channels, &inputs[..1]);
@@ -304,7 +304,7 @@ impl<T: Tally> Count<'_, T> {
                     tally.op(&Shipped { reads: read().elements, ..plain });
                     traffic += lives.compute(&plain, channels, &inputs[..1]);
                 }
-                Op::MaxPool(_) | Op::AvgPool(_) | Op::Identity => {
+                Op::MaxPool(_) | Op::AvgPool(_) | Op::ChannelsLast | Op::Identity => {
                     tally.op(&plain);
                     traffic += lives.compute(&plain, channels, &inputs[..1]);
                 }
@@ -406,6 +406,7 @@ impl Lives {
 pub fn params(graph: &Graph, id: NodeId) -> u64 {
     let channels = graph.shape(id).channels() as u64;
     match graph.op(id) {
+        Op::Conv2d(conv) if conv.fixed => 0,
         Op::Conv2d(conv) => kernel(conv, fan_in(graph, id)) + bias(conv),
         Op::Linear(_) => channels * fan_in(graph, id) + channels,
         Op::BatchNorm => 2 * channels,
@@ -416,6 +417,7 @@ pub fn params(graph: &Graph, id: NodeId) -> u64 {
         | Op::GlobalAvgPool
         | Op::Add
         | Op::Concat
+        | Op::ChannelsLast
         | Op::Identity
         | Op::Zero(_) => 0,
     }
@@ -435,6 +437,7 @@ pub fn macs(graph: &Graph, id: NodeId) -> u64 {
         | Op::GlobalAvgPool
         | Op::Add
         | Op::Concat
+        | Op::ChannelsLast
         | Op::Identity
         | Op::Zero(_) => 0,
     }

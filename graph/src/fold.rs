@@ -44,6 +44,7 @@ pub(crate) fn alias_of(graph: &Graph, id: NodeId, op: &Op, inputs: &[NodeId]) ->
         | Op::GlobalAvgPool
         | Op::Add
         | Op::Concat
+        | Op::ChannelsLast
         | Op::Zero(_) => None,
     }
 }

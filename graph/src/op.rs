@@ -29,6 +29,8 @@ pub enum Op {
     Add,
     /// Concatenation along channels.
     Concat,
+    /// The same values with channels as the last axis: `[channels, height, width]` becomes `[height, width, channels]`.
+    ChannelsLast,
     /// Passes its input on.
     Identity,
     /// Zeros in the shape of its input, each spatial side divided by this stride, rounded up.
@@ -52,6 +54,8 @@ pub struct Conv2d {
     pub groups: usize,
     /// Whether a bias is added. Networks that normalise have none until batch norm is folded.
     pub bias: bool,
+    /// Whether its weights are given instead of learned: they ship, but are no parameters. Nothing trains them.
+    pub fixed: bool,
 }
 
 impl Conv2d {
@@ -65,6 +69,7 @@ impl Conv2d {
             pads: Pads::all(kernel / 2),
             groups: 1,
             bias: false,
+            fixed: false,
         }
     }
 
@@ -143,6 +148,10 @@ pub enum Activation {
     Sigmoid,
     /// `max(0, -x)`: beside a ReLU, the other half of CReLU.
     NegativeRelu,
+    /// `x^2`.
+    Square,
+    /// The natural logarithm of `x`.
+    Log,
 }
 
 impl Op {
@@ -162,11 +171,14 @@ impl Op {
             Self::Activation(Activation::Tanh) => "Tanh",
             Self::Activation(Activation::Sigmoid) => "Sigmoid",
             Self::Activation(Activation::NegativeRelu) => "NegativeRelu",
+            Self::Activation(Activation::Square) => "Square",
+            Self::Activation(Activation::Log) => "Log",
             Self::MaxPool(_) => "MaxPool",
             Self::AvgPool(_) => "AvgPool",
             Self::GlobalAvgPool => "GlobalAvgPool",
             Self::Add => "Add",
             Self::Concat => "Concat",
+            Self::ChannelsLast => "ChannelsLast",
             Self::Identity => "Identity",
             Self::Zero(_) => "Zero",
         }
@@ -198,7 +210,12 @@ impl Op {
                 Shape::Vector(_) if *features > 0 => Packed::new(Shape::Vector(*features)),
                 Shape::Vector(_) | Shape::Map(_) => None,
             },
-            Self::Conv2d(_) | Self::MaxPool(_) | Self::AvgPool(_) | Self::GlobalAvgPool | Self::Zero(_) => {
+            Self::Conv2d(_)
+            | Self::MaxPool(_)
+            | Self::AvgPool(_)
+            | Self::GlobalAvgPool
+            | Self::ChannelsLast
+            | Self::Zero(_) => {
                 let Shape::Map([channels, height, width]) = first.shape() else { return None };
                 Packed::new(self.infer_map(channels, height, width)?)
             }
@@ -236,6 +253,7 @@ impl Op {
                 ]))
             }
             Self::GlobalAvgPool => Some(Shape::Vector(channels)),
+            Self::ChannelsLast => Some(Shape::Map([height, width, channels])),
             Self::Zero(stride) if *stride > 0 => {
                 Some(Shape::Map([channels, height.div_ceil(*stride), width.div_ceil(*stride)]))
             }

@@ -76,6 +76,7 @@ pub fn parameters(graph: &Graph, id: NodeId) -> Vec<(&'static str, Vec<usize>)> 
         | Op::GlobalAvgPool
         | Op::Add
         | Op::Concat
+        | Op::ChannelsLast
         | Op::Identity
         | Op::Zero(_) => Vec::new(),
     }

@@ -69,6 +69,11 @@ fn convolutions() {
     let dilated = Conv2d { dilation: [2; 2], pads: Pads::all(0), ..Conv2d::same(8, 3, 1) };
     row(dilated, MAP, [288, made * 36, 288, seen + made, seen + made, 1]);
 
+    // Weights that are given ship and are read, but nobody learns them.
+    let made = 8 * PIXELS;
+    let given = Conv2d { fixed: true, ..Conv2d::same(8, 1, 1) };
+    row(given, MAP, [0, made * 4, 32, 4 * PIXELS + made, 4 * PIXELS + made, 1]);
+
     // Rows: 1 + 16 + 2 of which a window of 3 starts at every second; columns: all 16.
     let made = 8 * 9 * 16;
     let lopsided = Conv2d {
@@ -92,6 +97,7 @@ fn everything_else() {
     check_one(Op::GlobalAvgPool, MAP, [0, 0, 0, map + 4, map + 4, 1]);
     // The last node stays, whatever it is.
     check_one(Op::Identity, MAP, [0, 0, 0, 2 * map, 2 * map, 1]);
+    check_one(Op::ChannelsLast, MAP, [0, 0, 0, 2 * map, 2 * map, 1]);
     // Zeros ship as a constant.
     check_one(Op::Zero(3), MAP, [0, 0, 4 * 6 * 6, map + 144, map + 144, 1]);
     // One buffer, read three times.

@@ -43,6 +43,7 @@ fn shapes_are_inferred() {
     check(Op::Concat, &[MAP, Shape::Map([2, 5, 7]), MAP], Shape::Map([10, 5, 7]));
     check(Op::Add, &[VECTOR, VECTOR, VECTOR], VECTOR);
     check(Op::Zero(2), &[MAP], Shape::Map([4, 3, 4]));
+    check(Op::ChannelsLast, &[MAP], Shape::Map([5, 7, 4]));
     for op in [Op::BatchNorm, Op::Identity, Op::Activation(Activation::Tanh)] {
         check(op, &[MAP], MAP);
         check(op, &[VECTOR], VECTOR);
@@ -164,7 +165,7 @@ fn random_networks_hold_every_operation() {
         seen.insert(format!("output {}", graph.output().map_or("none", |id| graph.op(id).name())));
     }
     let operations = "Input Conv2d Linear BatchNorm Relu Relu6 Elu Selu Swish Tanh Sigmoid NegativeRelu MaxPool \
-                      AvgPool GlobalAvgPool Add Concat Identity Zero";
+                      AvgPool GlobalAvgPool Add Concat ChannelsLast Identity Zero";
     let kinds = [
         "Conv2d groups",
         "Conv2d stride",

@@ -38,7 +38,7 @@ pub enum Work {
     Activation,
     /// Additions, batch norms that could not be folded, zeros; in values written.
     Elementwise,
-    /// Concatenation; in values copied.
+    /// Concatenation, and other orders of values; in values copied.
     Concat,
     /// Starting an operation; in operations.
     Dispatch,
@@ -186,7 +186,14 @@ impl Tally for Amounts {
 fn may_repeat(op: &Op) -> bool {
     match op {
         Op::Input | Op::Conv2d(_) | Op::Linear(_) | Op::BatchNorm | Op::Activation(_) => false,
-        Op::MaxPool(_) | Op::AvgPool(_) | Op::GlobalAvgPool | Op::Add | Op::Concat | Op::Identity | Op::Zero(_) => true,
+        Op::MaxPool(_)
+        | Op::AvgPool(_)
+        | Op::GlobalAvgPool
+        | Op::Add
+        | Op::Concat
+        | Op::ChannelsLast
+        | Op::Identity
+        | Op::Zero(_) => true,
     }
 }
 
@@ -269,6 +276,6 @@ fn add_work(amounts: &mut [u64; Work::COUNT], shipped: &Shipped) {
         Op::Activation(_) => add(Work::Activation, writes),
         Op::Input | Op::Identity | Op::BatchNorm | Op::Zero(_) => add(Work::Elementwise, writes),
         Op::Add => add(Work::Elementwise, writes * (inputs.len() as u64 - 1)),
-        Op::Concat => add(Work::Concat, writes),
+        Op::Concat | Op::ChannelsLast => add(Work::Concat, writes),
     }
 }

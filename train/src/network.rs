@@ -144,6 +144,7 @@ pub fn forward(
             Op::GlobalAvgPool => Value::Vector(adaptive_avg_pool2d(one().map(), [1, 1]).flatten(1, 3)),
             Op::Add => inputs.reduce(Value::add).expect("an addition has inputs"),
             Op::Concat => Value::Map(Tensor::cat(inputs.map(Value::map).collect(), 1)),
+            Op::ChannelsLast => Value::Map(one().map().permute([0, 2, 3, 1])),
             Op::Identity => one(),
             Op::Zero(_) => {
                 let x = one().map();
@@ -240,5 +241,7 @@ fn activate<const D: usize>(kind: Activation, x: Tensor<D>) -> Tensor<D> {
         Activation::Tanh => x.tanh(),
         Activation::Sigmoid => activation::sigmoid(x),
         Activation::NegativeRelu => relu(x.neg()),
+        Activation::Square => x.clone() * x,
+        Activation::Log => x.log(),
     }
 }

@@ -106,6 +106,7 @@ fn grow(graph: &mut Graph, rng: &mut Rng) {
         11 => ("max_pool", Op::MaxPool(pool(rng)), vec![input]),
         12 => ("avg_pool", Op::AvgPool(pool(rng)), vec![input]),
         13 if rng.chance(50) => ("mean", Op::GlobalAvgPool, vec![input]),
+        13 => ("channels_last", Op::ChannelsLast, vec![input]),
         14 => ("linear", Op::Linear(rng.range(1, 9)), vec![input]),
         15 | 16 => {
             let n_inputs = rng.range(2, 5);
@@ -165,6 +166,7 @@ fn conv(n_inputs: usize, rng: &mut Rng) -> Conv2d {
         pads,
         groups,
         bias: rng.chance(40),
+        fixed: false,
     }
 }
 

@@ -107,6 +107,10 @@ fn step(graph: &Graph, weights: &Weights, id: NodeId, inputs: &[&Value], image: 
             let data: Vec<f64> = inputs.iter().flat_map(|it| it.data.clone()).collect();
             Value { channels: inputs.iter().map(|it| it.channels).sum(), height, width, data }
         }
+        Op::ChannelsLast => {
+            let x = x();
+            Value::from_fn(x.height, x.width, x.channels, |c, row, column| x.at(column, c, row))
+        }
         Op::Identity => x().clone(),
         Op::Zero(stride) => {
             let x = x();
@@ -117,7 +121,7 @@ fn step(graph: &Graph, weights: &Weights, id: NodeId, inputs: &[&Value], image: 
 }
 
 fn convolve(conv: &Conv2d, input: &Value, weight: &[f64], bias: &[f64]) -> Value {
-    let Conv2d { channels, kernel, stride, dilation, pads, groups, bias: _ } = *conv;
+    let Conv2d { channels, kernel, stride, dilation, pads, groups, bias: _, fixed: _ } = *conv;
     let (in_group, out_group) = (input.channels / groups, channels / groups);
     let [height, width] = places(input, kernel, stride, dilation, pads);
     Value::from_fn(channels, height, width, |o, y, x| {
@@ -181,5 +185,7 @@ fn activate(activation: Activation, x: f64) -> f64 {
         Activation::Tanh => x.tanh(),
         Activation::Sigmoid => 1.0 / (1.0 + (-x).exp()),
         Activation::NegativeRelu => (-x).max(0.0),
+        Activation::Square => x * x,
+        Activation::Log => x.ln(),
     }
 }

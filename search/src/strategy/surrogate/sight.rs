@@ -85,7 +85,7 @@ impl Sight {
                 }
                 Op::MaxPool(_) | Op::AvgPool(_) | Op::GlobalAvgPool => pools += 1,
                 Op::Add | Op::Concat => sums += 1,
-                Op::Input | Op::BatchNorm | Op::Activation(_) | Op::Identity | Op::Zero(_) => {}
+                Op::Input | Op::BatchNorm | Op::Activation(_) | Op::ChannelsLast | Op::Identity | Op::Zero(_) => {}
             }
         }
         let [macs, weights, written, convs, pools, sums] =
@@ -181,6 +181,7 @@ fn operation(op: &Op) -> u64 {
         | Op::GlobalAvgPool
         | Op::Add
         | Op::Concat
+        | Op::ChannelsLast
         | Op::Identity
         | Op::Zero(_) => name,
     }
