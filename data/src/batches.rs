@@ -1,31 +1,34 @@
 //! Normalised, augmented batches, prepared on a thread of their own beside training.
 
+use std::iter::repeat_n;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::{cmp, panic};
 
-use crate::augment::{Augment, AugmentKey, Variation};
+use crate::augment::{Augment, AugmentKey, SoundVariation, Variation};
+use crate::front_end::Extractor;
 use crate::normalise::Normalisation;
 use crate::part::Part;
+use crate::sound::Sound;
 use crate::{DataError, keyed};
 
-/// Images ready for a network.
+/// Images, or features of sound, ready for a network.
 ///
 /// # Shapes
-/// - `pixels`: `[n, channels, height, width]`, normalised
+/// - `pixels`: `[n, channels, height, width]`, normalised; `[n, 1, frames, coefficients]` for sound
 /// - `labels`: `[n]`
 #[derive(Debug, Clone, PartialEq)]
 pub struct Batch {
-    /// The images.
+    /// The images or features.
     pub pixels: Vec<f32>,
     /// Their classes.
     pub labels: Vec<u32>,
-    /// The number of images.
+    /// Their number.
     pub n: usize,
 }
 
-/// One pass over images, in batches.
+/// One pass over images or clips, in batches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pass {
     /// The run's seed.
@@ -34,14 +37,14 @@ pub struct Pass {
     pub purpose: String,
     /// Which pass it is, below 2^32: each has its own order and variations.
     pub epoch: u64,
-    /// Images a batch.
+    /// Images or clips a batch.
     pub batch_size: usize,
-    /// Whether the images come in an order drawn from (seed, purpose, epoch), or as given.
+    /// Whether they come in an order drawn from (seed, purpose, epoch), or as given.
     pub shuffle: bool,
     /// Whether the last batch is kept when it is smaller than the others. Training drops it,
     /// scoring needs it.
     pub keep_partial: bool,
-    /// How images vary; [`Augment::NONE`] for scoring.
+    /// How they vary; [`Augment::NONE`] for scoring.
     pub augment: Augment,
 }
 
@@ -63,11 +66,11 @@ const DEPTH: usize = 3;
 /// # Panics
 /// Panics when an index is not below `part.len()`, or the normalisation has other channels.
 pub fn batch(part: &Part, indices: &[usize], normalisation: &Normalisation, augment: Option<&AugmentKey>) -> Batch {
-    prepare(part, indices, &normalisation.table(), augment)
+    Preparer::new(part, normalisation).prepare(part, indices, augment)
 }
 
 impl Batches {
-    /// Starts preparing the images at `indices` of `part`.
+    /// Starts preparing the images or clips at `indices` of `part`.
     pub fn start(
         part: Arc<Part>,
         mut indices: Vec<usize>,
@@ -76,19 +79,20 @@ impl Batches {
     ) -> Result<Self, DataError> {
         let Pass { batch_size, keep_partial, .. } = *pass;
         let n = indices.len();
-        let error = |problem: String| DataError::Pass { batch_size, n, problem };
+        let (what, single) = (part.noun(), part.noun().trim_end_matches('s'));
+        let error = |problem: String| DataError::Pass { batch_size, n, what, problem };
         let refuse = |problem: &str| Err(error(problem.into()));
         if batch_size == 0 {
-            return refuse("a batch holds at least one image");
+            return refuse(&format!("a batch holds at least one {single}"));
         }
         if n == 0 {
-            return refuse("there is no image");
+            return refuse(&format!("there is no {single}"));
         }
         if !keep_partial && n < batch_size {
             return refuse("not even one batch is full; choose a smaller batch");
         }
         if indices.iter().any(|&idx| idx >= part.len()) {
-            return refuse("an index lies beyond the last image");
+            return refuse(&format!("an index lies beyond the last {single}"));
         }
         if normalisation.mean.len() != part.shape[0] || normalisation.std.len() != part.shape[0] {
             return refuse("the normalisation has another number of channels");
@@ -99,12 +103,12 @@ impl Batches {
         let left = if keep_partial { n.div_ceil(batch_size) } else { n / batch_size };
         let key = AugmentKey { augment: pass.augment, seed: pass.seed, epoch: pass.epoch };
         let key = (pass.augment != Augment::NONE).then_some(key);
-        let table = normalisation.table();
+        let mut preparer = Preparer::new(&part, normalisation);
         let (sender, receiver) = sync_channel(DEPTH);
         let worker = thread::Builder::new().name("batches".into()).spawn(move || {
             for indices in indices.chunks(batch_size).take(left) {
                 // Nobody listens any more when the receiver is gone: stop.
-                if sender.send(prepare(&part, indices, &table, key.as_ref())).is_err() {
+                if sender.send(preparer.prepare(&part, indices, key.as_ref())).is_err() {
                     return;
                 }
             }
@@ -149,22 +153,79 @@ impl Drop for Batches {
     }
 }
 
-fn prepare(part: &Part, indices: &[usize], table: &[f32], key: Option<&AugmentKey>) -> Batch {
-    let len = part.image_len();
-    let mut pixels = vec![0.0; indices.len() * len];
-    for (&idx, into) in indices.iter().zip(pixels.chunks_exact_mut(len)) {
-        match key {
-            None => normalise(part.shape, part.image(idx), table, into),
-            Some(key) => {
-                let [_, height, width] = part.shape;
-                let variation = key.draw(idx, [height, width]);
-                vary(part.shape, part.image(idx), table, key.augment.pad, variation, into);
-                blank(part.shape, key.augment.cutout, variation.blank, into);
+/// What making batches of a part needs, made once.
+struct Preparer {
+    /// The normalised value of every byte of each channel.
+    table: Vec<f32>,
+    /// Mean and standard deviation of features.
+    moments: [f32; 2],
+    /// For sound that varies: made by the first clip that does.
+    extractor: Option<Extractor>,
+    /// A varied clip.
+    clip: Vec<i16>,
+}
+
+impl Preparer {
+    fn new(part: &Part, normalisation: &Normalisation) -> Self {
+        let first = |values: &[f32], otherwise| values.first().copied().unwrap_or(otherwise);
+        let moments = [first(&normalisation.mean, 0.0), first(&normalisation.std, 1.0)];
+        // Sound has no bytes to look up.
+        let table = if part.sound.is_none() { normalisation.table() } else { Vec::new() };
+        Self { table, moments, extractor: None, clip: Vec::new() }
+    }
+
+    fn prepare(&mut self, part: &Part, indices: &[usize], key: Option<&AugmentKey>) -> Batch {
+        let len = part.image_len();
+        let mut pixels = vec![0.0; indices.len() * len];
+        for (&idx, into) in indices.iter().zip(pixels.chunks_exact_mut(len)) {
+            match (&part.sound, key) {
+                (Some(sound), _) => self.hear(sound, idx, key, into),
+                (None, None) => normalise(part.shape, part.image(idx), &self.table, into),
+                (None, Some(key)) => {
+                    let [_, height, width] = part.shape;
+                    let variation = key.draw(idx, [height, width]);
+                    vary(part.shape, part.image(idx), &self.table, key.augment.pad, variation, into);
+                    blank(part.shape, key.augment.cutout, variation.blank, into);
+                }
             }
         }
+        let labels = indices.iter().map(|&idx| part.labels[idx]).collect();
+        Batch { pixels, labels, n: indices.len() }
     }
-    let labels = indices.iter().map(|&idx| part.labels[idx]).collect();
-    Batch { pixels, labels, n: indices.len() }
+
+    /// Normalised features of one clip. Only where its samples vary are they computed anew.
+    fn hear(&mut self, sound: &Sound, idx: usize, key: Option<&AugmentKey>, into: &mut [f32]) {
+        match key.filter(|key| key.augment.shift > 0 || key.augment.gain > 0) {
+            None => into.copy_from_slice(sound.features(idx)),
+            Some(key) => {
+                vary_sound(sound.clip(idx), key.draw_sound(idx), &mut self.clip);
+                let extractor = self.extractor.get_or_insert_with(|| Extractor::new(&sound.front_end));
+                extractor.extract(&self.clip, into);
+            }
+        }
+        let [mean, std] = self.moments;
+        for value in &mut *into {
+            *value = (*value - mean) / std;
+        }
+        if let Some(key) = key.filter(|key| key.augment.cutout > 0) {
+            let shape @ [_, frames, coefficients] = sound.front_end.shape();
+            blank(shape, key.augment.cutout, key.draw(idx, [frames, coefficients]).blank, into);
+        }
+    }
+}
+
+/// Moves a clip and makes it louder; zeros stand where it was moved away from.
+fn vary_sound(clip: &[i16], SoundVariation { shift, gain }: SoundVariation, into: &mut Vec<i16>) {
+    // The conversion saturates, as a recording does.
+    let louder = clip.iter().map(|&sample| (f64::from(sample) * gain).round() as i16);
+    let gone = shift.unsigned_abs().min(clip.len());
+    let silence = repeat_n(0, gone);
+    into.clear();
+    if shift < 0 {
+        into.extend(louder.skip(gone).chain(silence));
+    } else {
+        into.extend(silence.chain(louder.take(clip.len() - gone)));
+    }
 }
 
 fn normalise([_, height, width]: [usize; 3], image: &[u8], table: &[f32], into: &mut [f32]) {

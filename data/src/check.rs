@@ -1,6 +1,7 @@
 //! Looks a data set through before anybody trains on it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -8,8 +9,11 @@ use sha2::{Digest, Sha256};
 
 use crate::DataError;
 use crate::decode;
+use crate::folder::Example;
+use crate::front_end::FrontEnd;
 use crate::normalise::Normalisation;
 use crate::part::Part;
+use crate::sound::{self, Sound, hash_samples};
 use crate::source::{Files, Format, Kind, Options, Source};
 
 /// What `pipeline data check` found. It opens the test part too: a check trains nothing.
@@ -19,15 +23,21 @@ pub struct Report {
     pub path: PathBuf,
     /// How it is stored; absent when nothing was recognised.
     pub format: Option<Format>,
-    /// What the images are taken to show.
+    /// What the images are taken to show, or that it is sound.
     pub kind: Option<Kind>,
-    /// Channels, height and width that the network will see.
+    /// Channels, height and width that the network will see; 1, frames and coefficients of sound.
     pub shape: Option<[usize; 3]>,
+    /// How sound becomes that.
+    #[serde(default)]
+    pub front_end: Option<FrontEnd>,
+    /// The shortest and the longest recording, in seconds.
+    #[serde(default)]
+    pub durations: Option<[f64; 2]>,
     /// The smallest and largest image files, each height and width in pixels, in class folders.
     pub original_sizes: Option<[[u32; 2]; 2]>,
     /// The classes, in label order.
     pub classes: Vec<String>,
-    /// Whether the test part is a fixed share of images set aside from the only part.
+    /// Whether the test part is a fixed share set aside from the only part.
     pub held_out: bool,
     /// The part for training; absent when it cannot be read.
     pub train: Option<PartReport>,
@@ -40,12 +50,15 @@ pub struct Report {
 /// One part, counted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PartReport {
-    /// Images.
+    /// Images or clips.
     pub n: usize,
-    /// Images of each class.
+    /// Images or clips of each class.
     pub counts: Vec<usize>,
-    /// The values of each channel.
+    /// The values of each channel of images.
     pub channels: Vec<ChannelReport>,
+    /// What sound is like.
+    #[serde(default)]
+    pub sound: Option<SoundReport>,
     /// The part's hash, see [`Part::sha256`].
     pub sha256: String,
 }
@@ -61,6 +74,18 @@ pub struct ChannelReport {
     pub mean: f32,
     /// The standard deviation, with 255 as 1.
     pub std: f32,
+}
+
+/// The clips of one part.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SoundReport {
+    /// The quietest, the median and the loudest clip: the root mean square of its samples, zeros at its end included, in
+    /// dB below the largest sample that 16 bits hold. No clip is quieter than a single step, -90.3.
+    pub loudness: [f32; 3],
+    /// Clips with three and more samples in a row at the end of the range: they were recorded too loud.
+    pub clipped: usize,
+    /// Clips with no sample above -60 dB.
+    pub silent: usize,
 }
 
 /// Something a user should know.
@@ -84,7 +109,7 @@ pub enum Severity {
     Note,
 }
 
-/// Unreadable images that are named one by one; more are counted.
+/// Unreadable files that are named one by one; more are counted.
 const MAX_NAMED: usize = 20;
 
 /// A class this many times larger than another makes accuracy a poor measure.
@@ -97,6 +122,8 @@ pub fn check(name_or_path: &str, options: &Options) -> Report {
         format: None,
         kind: None,
         shape: None,
+        front_end: None,
+        durations: None,
         original_sizes: None,
         classes: Vec::new(),
         held_out: false,
@@ -128,14 +155,17 @@ impl Report {
         self.format = Some(source.format);
         self.kind = Some(source.kind);
         self.shape = Some(source.shape);
+        self.front_end = source.front_end;
+        let what = if source.front_end.is_some() { "clips" } else { "images" };
         self.classes = source.classes.clone();
         self.held_out = source.held_out;
         if source.held_out {
-            let message = "there is no test part; a fixed, stratified 20 % of the images is set aside as one";
-            self.add(Severity::Note, message.into());
+            let message = format!("there is no test part; a fixed, stratified 20 % of the {what} is set aside as one");
+            self.add(Severity::Note, message);
         }
         if source.skipped > 0 {
-            let message = format!("{} hidden or non-image entries were skipped", source.skipped);
+            let kind = if source.front_end.is_some() { "non-sound" } else { "non-image" };
+            let message = format!("{} hidden or {kind} entries were skipped", source.skipped);
             self.add(Severity::Note, message);
         }
         for note in &source.notes {
@@ -151,6 +181,9 @@ impl Report {
             let area = |size: &&[u32; 2]| u64::from(size[0]) * u64::from(size[1]);
             let (least, most) = (sizes.iter().min_by_key(area), sizes.iter().max_by_key(area));
             self.original_sizes = least.zip(most).map(|(least, most)| [*least, *most]);
+        }
+        if let Files::Sound { train, test, front_end } = &source.files {
+            self.time(train.iter().chain(test), *front_end);
         }
         if let Some(train) = &train {
             self.judge(train);
@@ -169,6 +202,7 @@ impl Report {
         };
         let unreadable = match &source.files {
             Files::Folder { train, test } => decode::unreadable(train.iter().chain(test), source.shape),
+            Files::Sound { train, test, front_end } => sound::unreadable(train.iter().chain(test), *front_end),
             Files::Cifar { .. } | Files::Idx { .. } => Vec::new(),
         };
         let errors = if unreadable.is_empty() { vec![error] } else { unreadable };
@@ -179,12 +213,30 @@ impl Report {
             self.add(Severity::Error, message);
         }
         if more > 0 {
-            self.add(Severity::Error, format!("{more} more images are unreadable"));
+            self.add(Severity::Error, format!("{more} more files are unreadable"));
         }
         None
     }
 
-    /// Classes that are missing or rare, and images that show nothing.
+    /// How long recordings are, and what is done to those that are no clip.
+    fn time<'a>(&mut self, examples: impl Iterator<Item = &'a Example>, front_end: FrontEnd) {
+        let lengths: Vec<usize> = examples.filter_map(|example| sound::length(&example.path).ok()).collect();
+        let seconds = |samples: usize| samples as f64 / f64::from(front_end.sample_rate);
+        let (least, most) = (lengths.iter().copied().min(), lengths.iter().copied().max());
+        self.durations = least.zip(most).map(|(least, most)| [seconds(least), seconds(most)]);
+        let clip = seconds(front_end.clip);
+        let mut note = |n: usize, what: &str, done: &str| {
+            if n > 0 {
+                self.add(Severity::Note, format!("{n} recordings are {what} than {clip} s: {done}"));
+            }
+        };
+        let count =
+            |is: fn(&usize, &usize) -> bool| lengths.iter().filter(|length| is(length, &front_end.clip)).count();
+        note(count(usize::lt), "shorter", "zeros follow them");
+        note(count(usize::gt), "longer", "their middle is kept");
+    }
+
+    /// Classes that are missing or rare, and images that show nothing, or clips.
     fn judge(&mut self, part: &Part) {
         let counts = part.counts();
         let missing: Vec<&str> = part
@@ -195,7 +247,8 @@ impl Report {
             .map(|(class, _)| class.as_str())
             .collect();
         if !missing.is_empty() {
-            let message = format!("no image in the {} part for: {}", part.role, missing.join(", "));
+            let what = part.noun().trim_end_matches('s');
+            let message = format!("no {what} in the {} part for: {}", part.role, missing.join(", "));
             self.add(Severity::Warning, message);
         }
         let present = counts.iter().copied().filter(|&count| count > 0);
@@ -203,10 +256,24 @@ impl Report {
             && most > IMBALANCE * least
         {
             let message = format!(
-                "classes of the {} part have {least} to {most} images; accuracy favours the large ones",
-                part.role
+                "classes of the {} part have {least} to {most} {}; accuracy favours the large ones",
+                part.role,
+                part.noun()
             );
             self.add(Severity::Warning, message);
+        }
+        if let Some(sound) = &part.sound {
+            let SoundReport { clipped, silent, .. } = SoundReport::of(sound);
+            if silent > 0 {
+                let message = format!("{silent} clips of the {} part are silent: nothing is above -60 dB", part.role);
+                self.add(Severity::Warning, message);
+            }
+            if clipped > 0 {
+                let message =
+                    format!("{clipped} clips of the {} part are clipped: they were recorded too loud", part.role);
+                self.add(Severity::Note, message);
+            }
+            return;
         }
         let blank = |&idx: &usize| part.image(idx).windows(2).all(|pair| pair[0] == pair[1]);
         let n_blank = (0..part.len()).filter(blank).count();
@@ -216,7 +283,7 @@ impl Report {
         }
     }
 
-    /// Images that occur twice: within training, with another label, or in both parts.
+    /// Images or clips that occur twice: within training, with another label, or in both parts.
     fn compare(&mut self, train: &Part, test: Option<&Part>) {
         let mut seen: HashMap<[u8; 32], u32> = HashMap::new();
         let (mut repeated, mut contradicted, mut shared) = (0, 0, 0);
@@ -230,19 +297,30 @@ impl Report {
         if let Some(test) = test {
             shared = (0..test.len()).filter(|&idx| seen.contains_key(&fingerprint(test, idx))).count();
         }
-        let mut warn = |n: usize, what: &str| {
+        let what = train.noun();
+        let mut warn = |n: usize, message: String| {
             if n > 0 {
-                self.add(Severity::Warning, format!("{n} {what}"));
+                self.add(Severity::Warning, format!("{n} {message}"));
             }
         };
-        warn(shared, "test images are also in the training part: the test score is too good by as much");
-        warn(contradicted, "training images occur twice with different labels");
-        warn(repeated, "training images occur twice; a copy may end up on the validation side");
+        warn(shared, format!("test {what} are also in the training part: the test score is too good by as much"));
+        warn(contradicted, format!("training {what} occur twice with different labels"));
+        warn(repeated, format!("training {what} occur twice; a copy may end up on the validation side"));
+        let known: HashSet<&String> = train.groups.iter().filter(|group| !group.is_empty()).collect();
+        let tested: HashSet<&String> = test.iter().flat_map(|test| &test.groups).collect();
+        warn(
+            known.intersection(&tested).count(),
+            "speakers are in both parts: the test score says less about other voices".into(),
+        );
     }
 }
 
 fn count(part: &Part) -> PartReport {
     let all: Vec<usize> = (0..part.len()).collect();
+    let (n, counts, sha256) = (part.len(), part.counts(), part.sha256());
+    if let Some(sound) = &part.sound {
+        return PartReport { n, counts, channels: Vec::new(), sound: Some(SoundReport::of(sound)), sha256 };
+    }
     let [n_channels, height, width] = part.shape;
     let mut range = vec![(u8::MAX, u8::MIN); n_channels];
     for plane in 0..part.len() * n_channels {
@@ -259,9 +337,42 @@ fn count(part: &Part) -> PartReport {
         .zip(moments.mean.into_iter().zip(moments.std))
         .map(|((min, max), (mean, std))| ChannelReport { min, max, mean, std })
         .collect();
-    PartReport { n: part.len(), counts: part.counts(), channels, sha256: part.sha256() }
+    PartReport { n, counts, channels, sound: None, sha256 }
 }
 
+impl SoundReport {
+    fn of(sound: &Sound) -> Self {
+        let clips = || sound.samples.chunks_exact(sound.front_end.clip);
+        let decibels = |clip: &[i16]| {
+            let power = clip.iter().map(|&sample| f64::from(sample).powi(2)).sum::<f64>() / clip.len() as f64;
+            (10.0 * power.max(1.0).log10() - 20.0 * 32768_f64.log10()) as f32
+        };
+        let mut loudness: Vec<f32> = clips().map(decibels).collect();
+        loudness.sort_unstable_by(f32::total_cmp);
+        let at = |place: usize| loudness.get(place).copied().unwrap_or_default();
+        let is_clipped = |clip: &&[i16]| {
+            clip.windows(3).any(|three| three.iter().all(|&sample| sample == three[0] && !IN_RANGE.contains(&sample)))
+        };
+        let is_silent = |clip: &&[i16]| clip.iter().all(|sample| sample.unsigned_abs() <= QUIET);
+        Self {
+            loudness: [at(0), at(loudness.len() / 2), at(loudness.len().saturating_sub(1))],
+            clipped: clips().filter(is_clipped).count(),
+            silent: clips().filter(is_silent).count(),
+        }
+    }
+}
+
+/// Samples that no converter was too small for.
+const IN_RANGE: RangeInclusive<i16> = i16::MIN + 1..=i16::MAX - 1;
+
+/// -60 dB of full scale.
+const QUIET: u16 = 32;
+
 fn fingerprint(part: &Part, idx: usize) -> [u8; 32] {
-    Sha256::digest(part.image(idx)).into()
+    let Some(sound) = &part.sound else {
+        return Sha256::digest(part.image(idx)).into();
+    };
+    let mut hasher = Sha256::new();
+    hash_samples(sound.clip(idx), &mut hasher);
+    hasher.finalize().into()
 }

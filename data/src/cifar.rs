@@ -109,6 +109,7 @@ pub(crate) fn detect(dir: &Dir) -> Result<Option<Source>, DataError> {
         },
         kind: Kind::Photos,
         shape: SHAPE,
+        front_end: None,
         classes,
         held_out: test.is_empty(),
         skipped: 0,
@@ -123,7 +124,7 @@ pub(crate) fn read(files: &[Input], layout: Layout, n_classes: usize) -> Result<
     for file in files {
         records(file.path(), file.open()?, layout, n_classes, &mut pixels, &mut labels)?;
     }
-    Ok(Raw { shape: SHAPE, pixels, labels })
+    Ok(Raw::images(SHAPE, pixels, labels))
 }
 
 /// Which record length divides the file, when no list of names says which layout it is.

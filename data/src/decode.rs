@@ -2,17 +2,15 @@
 
 use std::fs::{self, File};
 use std::io::BufReader;
-use std::num::NonZero;
 use std::path::Path;
-use std::{panic, thread};
 
 use image::imageops::FilterType;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageReader, Limits};
 
-use crate::DataError;
 use crate::folder::Example;
 use crate::part::Raw;
+use crate::{DataError, parallel};
 
 /// What an image file says about itself before its pixels are decoded.
 #[derive(Debug, Clone, Copy)]
@@ -35,27 +33,9 @@ const MAX_FILE: u64 = 256 << 20;
 pub(crate) fn read(examples: &[Example], shape: [usize; 3]) -> Result<Raw, DataError> {
     let len: usize = shape.iter().product();
     let mut pixels = vec![0; examples.len() * len];
-    let n_threads = thread::available_parallelism().map_or(1, NonZero::get);
-    let share = examples.len().div_ceil(n_threads).max(1);
-    // Each thread owns one stretch of the images, so the order does not depend on threads; the
-    // first error in that order is the one reported.
-    thread::scope(|scope| {
-        let workers: Vec<_> = examples
-            .chunks(share)
-            .zip(pixels.chunks_mut(share * len))
-            .map(|(examples, pixels)| {
-                scope.spawn(move || {
-                    examples
-                        .iter()
-                        .zip(pixels.chunks_mut(len))
-                        .try_for_each(|(example, image)| decode(&example.path, shape, image))
-                })
-            })
-            .collect();
-        workers.into_iter().try_for_each(|worker| worker.join().unwrap_or_else(|payload| panic::resume_unwind(payload)))
-    })?;
+    parallel::fill(examples, &mut pixels, len, || (), |(), example, image| decode(&example.path, shape, image))?;
     let labels = examples.iter().map(|example| example.label).collect();
-    Ok(Raw { shape, pixels, labels })
+    Ok(Raw::images(shape, pixels, labels))
 }
 
 /// Reads an image's size and colour; its pixels stay packed.

@@ -91,10 +91,10 @@ pub enum DataError {
         /// The number of classes.
         classes: usize,
     },
-    /// Images without labels.
-    #[error("{path}: these images have no labels; {expected}")]
+    /// Images or sounds without labels.
+    #[error("{path}: these files have no labels; {expected}")]
     Unlabelled {
-        /// The image file or folder.
+        /// The file or folder.
         path: PathBuf,
         /// What would label them.
         expected: String,
@@ -118,7 +118,7 @@ pub enum DataError {
         path: PathBuf,
     },
     /// A class without an example.
-    #[error("{path}: class folder without a PNG or JPEG image directly in it; add images or remove it")]
+    #[error("{path}: class folder without a PNG, JPEG or WAV file directly in it; add some or remove it")]
     EmptyClass {
         /// The class folder.
         path: PathBuf,
@@ -159,6 +159,47 @@ pub enum DataError {
         /// The decoder's answer.
         source: image::ImageError,
     },
+    /// A sound file that cannot be decoded.
+    #[error("{path}: not a readable WAV file: {source}")]
+    Sound {
+        /// The sound file.
+        path: PathBuf,
+        /// The decoder's answer.
+        source: hound::Error,
+    },
+    /// A sound file without a sample.
+    #[error("{path}: holds no sound; record it again or remove it")]
+    NoSound {
+        /// The sound file.
+        path: PathBuf,
+    },
+    /// A recording of another sample rate.
+    #[error(
+        "{path}: sampled at {found} Hz, expected {expected} Hz; convert it with `sox IN.wav -r {expected} OUT.wav`, or \
+         choose a front end for {found} Hz if all files are like this"
+    )]
+    SampleRate {
+        /// The sound file.
+        path: PathBuf,
+        /// Its rate, in Hz.
+        found: u32,
+        /// The front end's rate, in Hz.
+        expected: u32,
+    },
+    /// Settings that give no features.
+    #[error("front end: {problem}")]
+    FrontEnd {
+        /// Which, and what to choose.
+        problem: String,
+    },
+    /// A folder of images and sound.
+    #[error("{image} is an image, but {sound} is sound: a data set is one or the other; put them into two folders")]
+    Mixed {
+        /// An image file.
+        image: PathBuf,
+        /// A sound file.
+        sound: PathBuf,
+    },
     /// A size that no image can be given.
     #[error("{path}: image size {height}x{width}: {problem}")]
     Size {
@@ -171,23 +212,27 @@ pub enum DataError {
         /// Why not.
         problem: String,
     },
-    /// A split that leaves one side without images.
-    #[error("cannot take {asked} of {n} images for validation: {problem}")]
+    /// A split that leaves one side empty.
+    #[error("cannot take {asked} of {n} {what} for validation: {problem}")]
     Split {
         /// The amount, in words.
         asked: String,
-        /// Images there are.
+        /// How many there are.
         n: usize,
+        /// What they are called.
+        what: &'static str,
         /// Why not.
         problem: String,
     },
-    /// A pass over images that cannot be made.
-    #[error("cannot make batches of {batch_size} from {n} images: {problem}")]
+    /// A pass that cannot be made.
+    #[error("cannot make batches of {batch_size} from {n} {what}: {problem}")]
     Pass {
-        /// Images a batch.
+        /// Images or clips a batch.
         batch_size: usize,
-        /// Images there are.
+        /// How many there are.
         n: usize,
+        /// What they are called.
+        what: &'static str,
         /// Why not.
         problem: String,
     },

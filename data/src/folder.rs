@@ -1,15 +1,19 @@
-//! A folder with one sub-folder a class: PNG and JPEG images of any size, resized to one.
+//! A folder with one sub-folder a class: PNG and JPEG images of any size, resized to one, or WAV files of one rate.
 
+use std::collections::HashSet;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::DataError;
 use crate::decode::header;
+use crate::front_end::FrontEnd;
 use crate::idx::file_name;
 use crate::input::{Dir, Entry};
+use crate::sound::speaker;
 use crate::source::{Files, Format, HOLDOUT_SEED, Kind, Options, Source, n_held_out};
-use crate::split::stratified;
+use crate::split::divide;
 
-/// One image file and its class.
+/// One image or sound file and its class.
 #[derive(Debug, Clone)]
 pub(crate) struct Example {
     pub(crate) path: PathBuf,
@@ -22,15 +26,21 @@ const DEFAULT_SIZE: [usize; 2] = [32, 32];
 /// Height or width, in pixels, that images may be resized to.
 const MAX_SIZE: usize = 1024;
 
-/// Finds `CLASS/*.png`, or `train/CLASS/*.png` with `test/` or `val/` beside it.
+/// Long recordings beside the classes of Google's Speech Commands, to be mixed into clips. They are no class.
+const NOISE: &str = "_background_noise_";
+
+/// Where Google's Speech Commands name the files of their test part, `CLASS/NAME.wav` a line.
+const TEST_LIST: &str = "testing_list.txt";
+
+/// Finds `CLASS/*.png` or `CLASS/*.wav`, or `train/CLASS/*` with `test/` or `val/` beside it.
 pub(crate) fn detect(dir: &Dir, options: &Options) -> Result<Option<Source>, DataError> {
     if dir.folders.is_empty() {
-        let Some(image) = dir.files.iter().find(|file| is_image(&file.name)) else {
+        let Some(file) = dir.files.iter().find(|file| is_image(&file.name) || is_sound(&file.name)) else {
             return Ok(None);
         };
         return Err(DataError::Unlabelled {
-            path: image.path.clone(),
-            expected: "put each image into a folder named after its class".into(),
+            path: file.path.clone(),
+            expected: "put each file into a folder named after its class".into(),
         });
     }
     let mut skipped = dir.skipped + dir.files.len();
@@ -50,7 +60,10 @@ pub(crate) fn detect(dir: &Dir, options: &Options) -> Result<Option<Source>, Dat
         }
         None => {
             let all = list(dir, None, &mut skipped)?;
-            (all.classes, all.examples, None)
+            match listed_test(dir, all.examples)? {
+                (train, test) if test.is_empty() => (all.classes, train, None),
+                (train, test) => (all.classes, train, Some(test)),
+            }
         }
     };
     let held_out = test.is_none();
@@ -58,19 +71,68 @@ pub(crate) fn detect(dir: &Dir, options: &Options) -> Result<Option<Source>, Dat
         Some(test) => (train, test),
         None => hold_out(train),
     };
-    let [height, width] = size(dir, options)?;
-    Ok(Some(Source {
+    let source = Source {
         name: file_name(&dir.path),
         path: dir.path.clone(),
         format: Format::Folder,
         kind: Kind::Photos,
-        shape: [if all_grey(&train) { 1 } else { 3 }, height, width],
+        shape: [0; 3],
+        front_end: None,
         classes,
         held_out,
         skipped,
         notes,
-        files: Files::Folder { train, test },
-    }))
+        files: Files::Folder { train: Vec::new(), test: Vec::new() },
+    };
+    if are_sound(&train, &test)? {
+        return with_sound(source, train, test, options.front_end).map(Some);
+    }
+    let [height, width] = size(dir, options)?;
+    let shape = [if all_grey(&train) { 1 } else { 3 }, height, width];
+    Ok(Some(Source { shape, files: Files::Folder { train, test }, ..source }))
+}
+
+/// The set as one of sound.
+fn with_sound(
+    mut source: Source,
+    train: Vec<Example>,
+    test: Vec<Example>,
+    front_end: FrontEnd,
+) -> Result<Source, DataError> {
+    front_end.check()?;
+    let mut speakers: Vec<&str> = train.iter().chain(&test).filter_map(|example| speaker(&example.path)).collect();
+    let n_named = speakers.len();
+    speakers.sort_unstable();
+    speakers.dedup();
+    match (speakers.len(), n_named == train.len() + test.len()) {
+        (0, _) => {}
+        (1, true) => source.notes.push("all clips are of one speaker: scores say little about other voices".into()),
+        (n, _) => source.notes.push(format!(
+            "{n_named} clips name their {n} speakers, as 004ae714_nohash_0.wav does; no split divides the clips of a speaker"
+        )),
+    }
+    let (kind, shape) = (Kind::Sounds, front_end.shape());
+    Ok(Source { kind, shape, front_end: Some(front_end), files: Files::Sound { train, test, front_end }, ..source })
+}
+
+/// Whether these are sound files rather than images. Both at once are no data set.
+fn are_sound(train: &[Example], test: &[Example]) -> Result<bool, DataError> {
+    let first = |wanted: bool| train.iter().chain(test).find(|example| is_sound(&file_name(&example.path)) == wanted);
+    match (first(false), first(true)) {
+        (Some(image), Some(sound)) => Err(DataError::Mixed { image: image.path.clone(), sound: sound.path.clone() }),
+        (_, sound) => Ok(sound.is_some()),
+    }
+}
+
+/// The examples of which no list says that they are the test part's, and those of which one does.
+fn listed_test(dir: &Dir, examples: Vec<Example>) -> Result<(Vec<Example>, Vec<Example>), DataError> {
+    let Some(list) = dir.files.iter().find(|file| file.name == TEST_LIST) else {
+        return Ok((examples, Vec::new()));
+    };
+    let text = fs::read_to_string(&list.path).map_err(DataError::io(&list.path))?;
+    let listed: HashSet<PathBuf> = text.lines().map(|line| dir.path.join(line.trim())).collect();
+    let is_test = |example: &Example| is_sound(&file_name(&example.path)) && listed.contains(&example.path);
+    Ok(examples.into_iter().partition(|example| !is_test(example)))
 }
 
 struct Listing {
@@ -78,10 +140,12 @@ struct Listing {
     examples: Vec<Example>,
 }
 
-/// The class folders and their images, both sorted by name. `known` are the training part's
+/// The class folders and their images or sound, both sorted by name. `known` are the training part's
 /// classes when this is the test part.
 fn list(dir: &Dir, known: Option<&[String]>, skipped: &mut usize) -> Result<Listing, DataError> {
-    let names: Vec<String> = dir.folders.iter().map(|folder| folder.name.clone()).collect();
+    let folders = || dir.folders.iter().filter(|folder| folder.name != NOISE);
+    *skipped += dir.folders.len() - folders().count();
+    let names: Vec<String> = folders().map(|folder| folder.name.clone()).collect();
     let classes = known.map_or(names, <[String]>::to_vec);
     if classes.len() < 2 {
         return Err(DataError::FewClasses {
@@ -93,15 +157,15 @@ fn list(dir: &Dir, known: Option<&[String]>, skipped: &mut usize) -> Result<List
         });
     }
     let mut examples = Vec::new();
-    for folder in &dir.folders {
+    for folder in folders() {
         let label = classes
             .iter()
             .position(|class| *class == folder.name)
             .ok_or_else(|| DataError::UnknownClass { path: folder.path.clone(), class: folder.name.clone() })?;
         let content = Dir::list(&folder.path)?;
         let before = examples.len();
-        let images = content.files.iter().filter(|file| is_image(&file.name));
-        examples.extend(images.map(|file| Example { path: file.path.clone(), label: label as u32 }));
+        let files = content.files.iter().filter(|file| is_image(&file.name) || is_sound(&file.name));
+        examples.extend(files.map(|file| Example { path: file.path.clone(), label: label as u32 }));
         let n = examples.len() - before;
         if n == 0 {
             return Err(DataError::EmptyClass { path: folder.path.clone() });
@@ -118,7 +182,7 @@ fn parts(dir: &Dir) -> Result<Option<(Dir, Option<Dir>)>, DataError> {
         return Ok(None);
     };
     let train = Dir::list(&train.path)?;
-    // A class may be called "train": then its folder holds images, not folders.
+    // A class may be called "train": then its folder holds files, not folders.
     if train.folders.is_empty() {
         return Ok(None);
     }
@@ -127,10 +191,11 @@ fn parts(dir: &Dir) -> Result<Option<(Dir, Option<Dir>)>, DataError> {
     Ok(Some((train, test)))
 }
 
-/// Sets a fixed, stratified share of the files aside as the test part.
+/// Sets a fixed, stratified share of the files aside as the test part; all files of a speaker are in one part.
 fn hold_out(all: Vec<Example>) -> (Vec<Example>, Vec<Example>) {
     let labels: Vec<u32> = all.iter().map(|example| example.label).collect();
-    let (train, test) = stratified(&labels, n_held_out(labels.len()), HOLDOUT_SEED, "data/hold-out");
+    let groups: Vec<String> = all.iter().map(|example| speaker(&example.path).unwrap_or("").to_owned()).collect();
+    let (train, test) = divide(&labels, &groups, n_held_out(labels.len()), HOLDOUT_SEED, "data/hold-out");
     let pick = |indices: Vec<usize>| indices.into_iter().map(|idx| all[idx].clone()).collect();
     (pick(train), pick(test))
 }
@@ -151,6 +216,14 @@ fn size(dir: &Dir, options: &Options) -> Result<[usize; 2], DataError> {
 }
 
 fn is_image(name: &str) -> bool {
+    has_extension(name, &["png", "jpg", "jpeg"])
+}
+
+pub(crate) fn is_sound(name: &str) -> bool {
+    has_extension(name, &["wav", "wave"])
+}
+
+fn has_extension(name: &str, known: &[&str]) -> bool {
     let extension = Path::new(name).extension().and_then(|extension| extension.to_str());
-    extension.is_some_and(|extension| ["png", "jpg", "jpeg"].iter().any(|known| extension.eq_ignore_ascii_case(known)))
+    extension.is_some_and(|extension| known.iter().any(|known| extension.eq_ignore_ascii_case(known)))
 }

@@ -106,6 +106,7 @@ pub(crate) fn source(
         format: Format::Idx,
         kind,
         shape: [1, height as usize, width as usize],
+        front_end: None,
         classes,
         held_out: test.is_none(),
         skipped: 0,
@@ -136,7 +137,7 @@ pub(crate) fn read(pair: &Pair, n_classes: usize) -> Result<Raw, DataError> {
         });
     }
     let labels = labels.into_iter().map(u32::from).collect();
-    Ok(Raw { shape: [1, images.height, images.width], pixels: images.pixels, labels })
+    Ok(Raw::images([1, images.height, images.width], images.pixels, labels))
 }
 
 /// The only candidate with its labels; two candidates would be a guess.

@@ -1,4 +1,4 @@
-//! The data station: images on disk or on the network become seeded, normalised batches.
+//! The data station: images or sound on disk or on the network become seeded, normalised batches.
 //!
 //! The test part of a data set is read by [`Source::test`] and by nothing else that trains, so a
 //! search that never calls it cannot have seen it. Every random choice is keyed by what it is for
@@ -28,6 +28,10 @@
 //! }
 //! # Ok::<(), data::DataError>(())
 //! ```
+//!
+//! A folder of WAV files, one sub-folder a class, is opened by the same lines. A [`FrontEnd`] makes features of its
+//! clips, `[1, frames, coefficients]`, which networks see as an image of one channel; [`Options`] choose it. Clips of one
+//! speaker, where file names tell, are never divided between training and validation or test.
 
 mod part;
 mod source;
@@ -38,6 +42,9 @@ mod decode;
 mod folder;
 pub mod idx;
 mod input;
+
+mod front_end;
+mod sound;
 
 mod augment;
 mod batches;
@@ -50,14 +57,17 @@ mod check;
 pub mod download;
 mod error;
 mod hash;
+mod parallel;
 
 pub use augment::{Augment, AugmentKey};
 pub use batches::{Batch, Batches, Pass, batch};
 pub use catalogue::{CATALOGUE, Listed, Origin, listed};
-pub use check::{ChannelReport, PartReport, Problem, Report, Severity, check};
+pub use check::{ChannelReport, PartReport, Problem, Report, Severity, SoundReport, check};
 pub use error::DataError;
+pub use front_end::{FrontEnd, Matrix};
 pub use hash::sha256_file;
 pub use normalise::Normalisation;
 pub use part::{Part, Role};
+pub use sound::Sound;
 pub use source::{Format, Kind, Options, Source};
 pub use split::{Amount, split};

@@ -1,38 +1,55 @@
-//! One part of a data set, in memory: labelled images of one shape, as bytes.
+//! One part of a data set, in memory: labelled images of one shape, as bytes, or clips of one length.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::hash::hex;
+use crate::sound::Sound;
 
-/// Labelled images of one shape.
+/// Labelled images of one shape, or sound of one length.
 ///
 /// # Shapes
-/// - `pixels`: `[n, channels, height, width]`, one byte a value, 0 black
+/// - `pixels`: `[n, channels, height, width]`, one byte a value, 0 black; none for sound
+/// - `sound`: `[n, 1, frames, coefficients]`; none for images
 /// - `labels`: `[n]`, each below `classes.len()`
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Part {
     /// The data set's name, for messages.
     pub name: String,
     /// What the images may be used for.
     pub role: Role,
-    /// Channels, height and width of every image.
+    /// What a network sees: channels, height and width of every image, or 1, frames and coefficients of every clip.
     pub shape: [usize; 3],
     /// All images, one after the other, each channel by channel, rows first.
     pub pixels: Vec<u8>,
-    /// The class of each image.
+    /// All clips, when this is sound.
+    pub sound: Option<Sound>,
+    /// The class of each image or clip.
     pub labels: Vec<u32>,
     /// The name of each class.
     pub classes: Vec<String>,
+    /// What [`split`](crate::split) must not divide, such as the clips of one speaker: the name of each record's group,
+    /// or nothing for a record that may go anywhere. Empty when no record has a group.
+    pub groups: Vec<String>,
 }
 
 /// What a format's reader hands over.
 pub(crate) struct Raw {
     pub(crate) shape: [usize; 3],
     pub(crate) pixels: Vec<u8>,
+    pub(crate) sound: Option<Sound>,
     pub(crate) labels: Vec<u32>,
+    pub(crate) groups: Vec<String>,
+}
+
+impl Raw {
+    /// Images, none of which belongs to another.
+    pub(crate) fn images(shape: [usize; 3], pixels: Vec<u8>, labels: Vec<u32>) -> Self {
+        Self { shape, pixels, sound: None, labels, groups: Vec::new() }
+    }
 }
 
 /// What a part may be used for.
@@ -46,28 +63,36 @@ pub enum Role {
 }
 
 impl Part {
-    /// The number of images.
+    /// The number of images or clips.
     pub fn len(&self) -> usize {
         self.labels.len()
     }
 
-    /// Whether there is no image.
+    /// Whether there is no image and no clip.
     pub fn is_empty(&self) -> bool {
         self.labels.is_empty()
     }
 
-    /// Bytes of one image.
+    /// What the records are called.
+    pub(crate) fn noun(&self) -> &'static str {
+        if self.sound.is_some() { "clips" } else { "images" }
+    }
+
+    /// Values that a network sees of one image or clip.
     pub fn image_len(&self) -> usize {
         self.shape.iter().product()
     }
 
     /// One image, `[channels, height, width]`.
+    ///
+    /// # Panics
+    /// Panics when this is [`sound`](Self::sound).
     pub fn image(&self, idx: usize) -> &[u8] {
         let len = self.image_len();
         &self.pixels[idx * len..(idx + 1) * len]
     }
 
-    /// The number of images of each class.
+    /// The number of images or clips of each class.
     pub fn counts(&self) -> Vec<usize> {
         let mut counts = vec![0; self.classes.len()];
         for &label in &self.labels {
@@ -76,24 +101,32 @@ impl Part {
         counts
     }
 
-    /// The images at `indices`, in that order.
+    /// The images or clips at `indices`, in that order.
     pub fn select(&self, indices: &[usize]) -> Self {
-        let mut pixels = Vec::with_capacity(indices.len() * self.image_len());
-        for &idx in indices {
-            pixels.extend_from_slice(self.image(idx));
+        let sound = self.sound.as_ref().map(|sound| sound.select(indices));
+        let mut pixels = Vec::new();
+        if sound.is_none() {
+            pixels.reserve_exact(indices.len() * self.image_len());
+            for &idx in indices {
+                pixels.extend_from_slice(self.image(idx));
+            }
         }
+        let groups = if self.groups.is_empty() { &[] } else { indices };
         Self {
             name: self.name.clone(),
             role: self.role,
             shape: self.shape,
             pixels,
+            sound,
             labels: indices.iter().map(|&idx| self.labels[idx]).collect(),
             classes: self.classes.clone(),
+            groups: groups.iter().map(|&idx| self.groups[idx].clone()).collect(),
         }
     }
 
     /// The SHA-256 of everything training can see: shape, class names, labels and pixels, in
-    /// order. The same images give the same hash from any format and under any name.
+    /// order; for sound the front end and the samples. Which records share a group decides what is trained on, so it
+    /// counts where there are groups. The same images give the same hash from any format and under any name.
     pub fn sha256(&self) -> String {
         let mut hasher = Sha256::new();
         let number = |n: usize| (n as u64).to_le_bytes();
@@ -111,8 +144,27 @@ impl Part {
             hasher.update(label.to_le_bytes());
         }
         hasher.update(&self.pixels);
+        if let Some(sound) = &self.sound {
+            sound.hash_into(&mut hasher);
+        }
+        if !self.groups.is_empty() {
+            hasher.update(b"groups");
+            for group in first_of_group(&self.groups) {
+                hasher.update(number(group));
+            }
+        }
         hex(hasher)
     }
+}
+
+/// For each record the first record of its group; one without a group is alone.
+pub(crate) fn first_of_group(groups: &[String]) -> Vec<usize> {
+    let mut first: HashMap<&str, usize> = HashMap::new();
+    let mut firsts = Vec::with_capacity(groups.len());
+    for (idx, group) in groups.iter().enumerate() {
+        firsts.push(if group.is_empty() { idx } else { *first.entry(group).or_insert(idx) });
+    }
+    firsts
 }
 
 impl fmt::Display for Role {

@@ -8,11 +8,12 @@ use serde::{Deserialize, Serialize};
 use crate::catalogue::{CATALOGUE, Origin, listed};
 use crate::cifar::{self, Layout};
 use crate::folder::{self, Example};
+use crate::front_end::FrontEnd;
 use crate::idx::{self, Pair};
 use crate::input::{Dir, Input};
 use crate::part::{Part, Raw, Role};
 use crate::split::{Amount, stratified};
-use crate::{DataError, builtin, decode};
+use crate::{DataError, builtin, decode, sound};
 
 /// A data set on disk or in the program. Opening it reads names and headers; pixels are read by
 /// [`train`](Self::train) and [`test`](Self::test), each on its own.
@@ -24,17 +25,19 @@ pub struct Source {
     pub path: PathBuf,
     /// How it is stored.
     pub format: Format,
-    /// What the images show, as far as augmentation must know.
+    /// What it shows, as far as augmentation must know.
     pub kind: Kind,
-    /// Channels, height and width of every image.
+    /// What a network sees: channels, height and width of every image, or 1, frames and coefficients of every clip.
     pub shape: [usize; 3],
+    /// How sound becomes that; nothing for images.
+    pub front_end: Option<FrontEnd>,
     /// The name of each class, in label order.
     pub classes: Vec<String>,
-    /// Whether the set has no test part of its own, so that a fixed, stratified 20 % of its images
+    /// Whether the set has no test part of its own, so that a fixed, stratified 20 % of it
     /// is set aside as one. The choice does not depend on a run's seed: the test set stays the
     /// same, and no run trains on what another was scored on.
     pub held_out: bool,
-    /// Hidden entries and files that are not images, in a folder of classes.
+    /// Hidden entries and files that are neither images nor sound, in a folder of classes.
     pub skipped: usize,
     /// What a user should know about how the set was read.
     pub notes: Vec<String>,
@@ -51,13 +54,13 @@ pub enum Format {
     Cifar100,
     /// IDX files, as MNIST.
     Idx,
-    /// One sub-folder of images a class.
+    /// One sub-folder of images, or of WAV files, a class.
     Folder,
     /// Inside the program.
     BuiltIn,
 }
 
-/// What the images show.
+/// What images show, or that there are none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
@@ -67,6 +70,8 @@ pub enum Kind {
     Clothes,
     /// Digits or letters: a mirror image is another sign, or none.
     Digits,
+    /// Sound, such as spoken words.
+    Sounds,
 }
 
 /// How to open a data set.
@@ -75,6 +80,8 @@ pub struct Options {
     /// Height and width, in pixels, that images in class folders get; 32x32 when absent. The
     /// other formats have one size, and asking for another is an error.
     pub image_size: Option<[usize; 2]>,
+    /// How WAV files become what a network sees; images do not read it.
+    pub front_end: FrontEnd,
     /// Where downloaded sets lie, each in a folder of its name.
     pub downloads: Option<PathBuf>,
 }
@@ -85,9 +92,10 @@ pub(crate) enum Files {
     Cifar { layout: Layout, train: Vec<Input>, test: Vec<Input> },
     Idx { train: Pair, test: Option<Pair> },
     Folder { train: Vec<Example>, test: Vec<Example> },
+    Sound { train: Vec<Example>, test: Vec<Example>, front_end: FrontEnd },
 }
 
-/// How many of `n` images become the test part of a set that has none: a fifth, at least one.
+/// How many of `n` images or clips become the test part of a set that has none: a fifth, at least one.
 pub(crate) fn n_held_out(n: usize) -> usize {
     Amount::Fraction(0.2).of(n).max(1)
 }
@@ -170,7 +178,10 @@ impl Source {
                 path: self.path,
                 height: asked[0],
                 width: asked[1],
-                problem: format!("its images are {height}x{width}; only class folders are resized"),
+                problem: match self.front_end {
+                    Some(_) => "sound has no size in pixels; leave it out".into(),
+                    None => format!("its images are {height}x{width}; only class folders are resized"),
+                },
             }),
             Some(_) | None => Ok(self),
         }
@@ -178,7 +189,7 @@ impl Source {
 
     fn part(&self, role: Role) -> Result<Part, DataError> {
         let n_classes = self.classes.len();
-        let Raw { shape, pixels, labels } = match (&self.files, role) {
+        let Raw { shape, pixels, sound, labels, groups } = match (&self.files, role) {
             (Files::Cifar { layout, train, .. }, Role::Train) => cifar::read(train, *layout, n_classes)?,
             (Files::Cifar { layout, train, test }, Role::Test) => {
                 cifar::read(if self.held_out { train } else { test }, *layout, n_classes)?
@@ -187,13 +198,15 @@ impl Source {
             (Files::Idx { train, test }, Role::Test) => self.idx_part(test.as_ref().unwrap_or(train))?,
             (Files::Folder { train, .. }, Role::Train) => decode::read(train, self.shape)?,
             (Files::Folder { test, .. }, Role::Test) => decode::read(test, self.shape)?,
+            (Files::Sound { train, front_end, .. }, Role::Train) => sound::read(train, *front_end)?,
+            (Files::Sound { test, front_end, .. }, Role::Test) => sound::read(test, *front_end)?,
         };
         let (name, classes) = (self.name.clone(), self.classes.clone());
-        let part = Part { name, role, shape, pixels, labels, classes };
+        let part = Part { name, role, shape, pixels, sound, labels, classes, groups };
         let part = match self.files {
             Files::Cifar { .. } | Files::Idx { .. } if self.held_out => self.hold_out(&part, role),
             // The files of a folder were divided when it was listed.
-            Files::Cifar { .. } | Files::Idx { .. } | Files::Folder { .. } => part,
+            Files::Cifar { .. } | Files::Idx { .. } | Files::Folder { .. } | Files::Sound { .. } => part,
         };
         if part.is_empty() {
             return Err(DataError::Empty { path: self.path.clone() });

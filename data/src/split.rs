@@ -1,16 +1,17 @@
-//! Seeded, stratified division of a part into training and validation images.
+//! Seeded, stratified division of a part into training and validation images or clips.
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::DataError;
 use crate::keyed;
-use crate::part::Part;
+use crate::part::{Part, first_of_group};
 
-/// How many images to set aside.
+/// How many images or clips to set aside.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Amount {
-    /// A share of all images, between 0 and 1, rounded to whole images.
+    /// A share of all, between 0 and 1, rounded to whole ones.
     Fraction(f64),
     /// That many images.
     Count(usize),
@@ -29,6 +30,9 @@ impl Amount {
 /// Divides a part into training and validation indices, both ascending: every image is in exactly
 /// one of them, and each class gives its share, to within one image.
 ///
+/// Where records have [groups](Part::groups), every group is on one side: a network is not validated on voices that it
+/// was trained on. Shares are then only as close as whole groups allow. A single group is divided all the same.
+///
 /// The same labels, amount and seed give the same split on every machine. An error when a side
 /// would be empty.
 pub fn split(part: &Part, validation: Amount, seed: u64) -> Result<(Vec<usize>, Vec<usize>), DataError> {
@@ -37,16 +41,88 @@ pub fn split(part: &Part, validation: Amount, seed: u64) -> Result<(Vec<usize>, 
         Amount::Fraction(fraction) if !(0.0 < fraction && fraction < 1.0) => {
             Some("a fraction lies between 0 and 1".to_owned())
         }
-        Amount::Fraction(_) | Amount::Count(_) if validation.of(n) == 0 => Some("that is no image".to_owned()),
+        Amount::Fraction(_) | Amount::Count(_) if validation.of(n) == 0 => {
+            Some(format!("that is no {}", part.noun().trim_end_matches('s')))
+        }
         Amount::Fraction(_) | Amount::Count(_) if validation.of(n) >= n => {
             Some("none would be left to train on".to_owned())
         }
         Amount::Fraction(_) | Amount::Count(_) => None,
     };
     if let Some(problem) = problem {
-        return Err(DataError::Split { asked: validation.to_string(), n, problem });
+        return Err(DataError::Split { asked: validation.to_string(), n, what: part.noun(), problem });
     }
-    Ok(stratified(&part.labels, validation.of(n), seed, "data/split"))
+    Ok(divide(&part.labels, &part.groups, validation.of(n), seed, "data/split"))
+}
+
+/// Takes `count` of the records, or groups of about as many; returns (left, taken), both ascending.
+pub(crate) fn divide(
+    labels: &[u32],
+    groups: &[String],
+    count: usize,
+    seed: u64,
+    purpose: &str,
+) -> (Vec<usize>, Vec<usize>) {
+    let firsts = first_of_group(groups);
+    let mut members: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for (idx, first) in firsts.into_iter().enumerate() {
+        members.entry(first).or_default().push(idx);
+    }
+    // Without a group of two, or with one group alone, there is nothing to keep together.
+    if members.len() < 2 || members.len() == labels.len() {
+        return stratified(labels, count, seed, purpose);
+    }
+    grouped(labels, members.into_values().collect(), count, seed, purpose)
+}
+
+/// Takes whole groups, in random order: each that brings the classes nearer to their shares. At least one is taken and
+/// at least one is left.
+fn grouped(
+    labels: &[u32],
+    mut groups: Vec<Vec<usize>>,
+    count: usize,
+    seed: u64,
+    purpose: &str,
+) -> (Vec<usize>, Vec<usize>) {
+    let n_classes = labels.iter().max().map_or(0, |&label| label as usize + 1);
+    let counts = |records: &[usize]| {
+        let mut counts = vec![0; n_classes];
+        for &idx in records {
+            counts[labels[idx] as usize] += 1;
+        }
+        counts
+    };
+    let all: Vec<usize> = (0..labels.len()).collect();
+    let mut wanted: Vec<isize> = apportion(&counts(&all), count).into_iter().map(|share| share as isize).collect();
+    let distance = |wanted: &[isize], group: &[usize]| -> usize {
+        wanted.iter().zip(counts(group)).map(|(wanted, n)| wanted.abs_diff(n as isize)).sum()
+    };
+    keyed::shuffle(&mut keyed::rng(seed, purpose, 0), &mut groups);
+    let (mut left, mut taken): (Vec<Vec<usize>>, Vec<Vec<usize>>) = (Vec::new(), Vec::new());
+    for group in groups {
+        if distance(&wanted, &group) < distance(&wanted, &[]) {
+            for &idx in &group {
+                wanted[labels[idx] as usize] -= 1;
+            }
+            taken.push(group);
+        } else {
+            left.push(group);
+        }
+    }
+    if taken.is_empty() {
+        // All are too large: the one that overshoots least, the first of the shuffled on a tie.
+        let nearest = (0..left.len()).min_by_key(|&nth| distance(&wanted, &left[nth])).unwrap_or(0);
+        taken.push(left.remove(nearest));
+    }
+    if left.is_empty() {
+        left.extend(taken.pop());
+    }
+    let flat = |groups: Vec<Vec<usize>>| {
+        let mut records = groups.concat();
+        records.sort_unstable();
+        records
+    };
+    (flat(left), flat(taken))
 }
 
 /// Takes `count` of the images, by class; returns (left, taken), both ascending.

@@ -80,10 +80,12 @@ fn supernet(batch: usize) -> Supernet {
         pixels: (0..n * shape.iter().product::<usize>()).map(|_| byte()).collect(),
         labels: (0..n as u32).map(|idx| idx % CLASSES as u32).collect(),
         classes: (0..CLASSES).map(|class| class.to_string()).collect(),
+        sound: None,
+        groups: Vec::new(),
     };
     let train: Vec<usize> = (0..n).collect();
     let normalisation = Normalisation::of(&part, &train).expect("there are images");
-    let augment = Augment { pad: 4, flip: true, cutout: 0 };
+    let augment = Augment { pad: 4, flip: true, ..Augment::NONE };
     let set = TrainingSet { part: Arc::new(part), validation: train.clone(), train, normalisation, augment };
     let schedule = Schedule { max: 0.01, min: 0.01, period: 1.0, growth: 1.0, warmup: 0.0 };
     let recipe = Recipe::published(1, batch, schedule);

@@ -24,7 +24,7 @@ pub fn run(args: &DataArgs) -> Result<Exit> {
                 table.insert("image-size".to_owned(), size.clone().into());
             }
             let image_size = SearchConfig::complete(table, None)?.image_size()?;
-            let report = check(data, &Options { image_size, downloads: Some(downloads()) });
+            let report = check(data, &Options { image_size, downloads: Some(downloads()), ..Options::default() });
             show(&report, args.json)
         }
         Some(DataCommand::Get { name }) => get(name, args.json),

@@ -53,7 +53,7 @@ impl Images {
 
 /// Opens a data set by name or folder.
 pub fn open_source(name: &str, image_size: Option<[usize; 2]>) -> Result<Source> {
-    let options = Options { image_size, downloads: Some(downloads()) };
+    let options = Options { image_size, downloads: Some(downloads()), ..Options::default() };
     Source::open(name, &options).with_context(|| format!("--data {name}"))
 }
 

@@ -224,10 +224,12 @@ fn noise(setting: &Setting) -> TrainingSet {
         pixels: (0..n_values).map(|_| ::data::keyed::below(&mut rng, 256) as u8).collect(),
         labels: (0..n).map(|idx| (idx % setting.classes) as u32).collect(),
         classes: (0..setting.classes).map(|class| class.to_string()).collect(),
+        sound: None,
+        groups: Vec::new(),
     };
     let train: Vec<usize> = (0..n).collect();
     let normalisation = Normalisation::of(&part, &train).expect("there are images");
-    let augment = Augment { pad: 4, flip: true, cutout: 0 };
+    let augment = Augment { pad: 4, flip: true, ..Augment::NONE };
     TrainingSet { part: Arc::new(part), validation: train.clone(), train, normalisation, augment }
 }
 

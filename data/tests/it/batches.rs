@@ -17,6 +17,8 @@ fn numbered(n: usize, height: usize, width: usize) -> Part {
         pixels: (0..n * len).map(|value| (value * 7 % 251) as u8).collect(),
         labels: (0..n as u32).collect(),
         classes: (0..n).map(|class| class.to_string()).collect(),
+        sound: None,
+        groups: Vec::new(),
     }
 }
 
@@ -86,7 +88,7 @@ fn orders_depend_on_seed_purpose_and_epoch_only() {
 #[test]
 fn the_thread_prepares_what_the_function_does() {
     let part = Arc::new(numbered(9, 4, 4));
-    let augment = Augment { pad: 2, flip: true, cutout: 0 };
+    let augment = Augment { pad: 2, flip: true, ..Augment::NONE };
     let pass = Pass { shuffle: false, augment, epoch: 3, ..pass() };
     let key = AugmentKey { augment, seed: 5, epoch: 3 };
     let batches = Batches::start(Arc::clone(&part), (0..9).collect(), &plain(), &pass).expect("a good pass starts");
@@ -103,7 +105,7 @@ fn the_thread_prepares_what_the_function_does() {
 fn every_variation_occurs() {
     // 5 x 5 places and two directions; 2,000 epochs miss one of the 50 with probability 1e-16.
     let part = numbered(1, 6, 6);
-    let augment = Augment { pad: 2, flip: true, cutout: 0 };
+    let augment = Augment { pad: 2, flip: true, ..Augment::NONE };
     let mut seen: Vec<Vec<u32>> = (0..2000)
         .map(|epoch| {
             let key = AugmentKey { augment, seed: 1, epoch };
@@ -143,7 +145,8 @@ fn impossible_passes_are_refused() {
 
 #[test]
 fn augmentation_suits_the_data() {
-    let check = |source: &Source, pad, flip| assert_eq!(Augment::for_source(source), Augment { pad, flip, cutout: 0 });
+    let check =
+        |source: &Source, pad, flip| assert_eq!(Augment::for_source(source), Augment { pad, flip, ..Augment::NONE });
     let built_in = |name| Source::open(name, &Options::default()).expect("it is built in");
     let clothes = built_in("fashion-tiny");
     assert_eq!((clothes.format, clothes.kind), (Format::BuiltIn, Kind::Clothes));
@@ -178,7 +181,7 @@ proptest! {
         height in 1_usize..7, width in 1_usize..7, pad in 0_usize..9, flip: bool, seed: u64, epoch in 0_u64..1 << 32,
     ) {
         let part = numbered(1, height, width);
-        let key = AugmentKey { augment: Augment { pad, flip, cutout: 0 }, seed, epoch };
+        let key = AugmentKey { augment: Augment { pad, flip, ..Augment::NONE }, seed, epoch };
         let got = batch(&part, &[0], &plain(), Some(&key)).pixels;
         let got: Vec<i32> = got.iter().map(|value| value.round() as i32).collect();
         let places = || (0..=2 * pad).flat_map(|top| (0..=2 * pad).map(move |left| (top, left)));
@@ -194,7 +197,7 @@ fn cutout_blanks_one_square_and_nothing_else() {
     let part = numbered(2, 9, 8);
     for side in 1..=5 {
         for epoch in 0..40 {
-            let plain_key = AugmentKey { augment: Augment { pad: 0, flip: false, cutout: 0 }, seed: 1, epoch };
+            let plain_key = AugmentKey { augment: Augment { pad: 0, flip: false, ..Augment::NONE }, seed: 1, epoch };
             let key = AugmentKey { augment: Augment { cutout: side, ..plain_key.augment }, ..plain_key };
             let whole = batch(&part, &[0], &plain(), Some(&plain_key)).pixels;
             let cut = batch(&part, &[0], &plain(), Some(&key)).pixels;

@@ -141,7 +141,7 @@ fn cameras_turned_on_their_side_are_turned_back() {
 fn damaged_folders_are_refused() {
     let check = |files: Vec<(&'static str, Vec<u8>)>, expected: &[&str]| refused(read(&folder(&files)), expected);
     let with = |name, bytes| [small(), vec![(name, bytes)]].concat();
-    check(with("bird/notes.txt", vec![1]), &["bird", "without a PNG or JPEG"]);
+    check(with("bird/notes.txt", vec![1]), &["bird", "without a PNG, JPEG or WAV"]);
     check(with("cat/0.png", b"not an image".to_vec()), &["cat/0.png", "not a readable image"]);
     check(with("cat/0.png", vec![]), &["cat/0.png", "holds no images"]);
     check(with("cat/0.png", png(40, 20, RED)[..60].to_vec()), &["cat/0.png", "not a readable image"]);

@@ -14,6 +14,8 @@ fn labelled(labels: &[u32]) -> Part {
         pixels: vec![0; labels.len()],
         labels: labels.to_vec(),
         classes: (0..10).map(|class| class.to_string()).collect(),
+        sound: None,
+        groups: Vec::new(),
     }
 }
 
