@@ -38,7 +38,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let normalisation = Normalisation::of(&part, &train)?;
         let augment = Augment::for_source(&source);
         let set = TrainingSet { part: part.clone(), train, validation, normalisation, augment };
-        let scale = Scale { layers: 3, channels: 8, input: part.shape, classes: source.classes.len() };
+        let scale = Scale { layers: 3, channels: 8, input: part.shape, classes: source.classes.len(), front_end: None };
         let space = CellSpace { blocks: 5..=5 };
         let graph = space.build(&space.sample(&mut Uniform::new(seed, "recipe", 0)), &scale)?;
         let ours = Recipe::one_cycle(epochs / 4);

@@ -124,6 +124,12 @@ pub struct SearchArgs {
     /// Size that images in class folders are brought to [default: 32x32]
     #[arg(long, value_name = "HxW")]
     pub image_size: Option<String>,
+    /// What sound becomes before a network sees it: log-mel (40 bands) or mfcc (10 coefficients) [default: log-mel]
+    #[arg(long, value_name = "NAME")]
+    pub front_end: Option<String>,
+    /// Samples a second of WAV files in class folders [default: 16kHz]
+    #[arg(long, value_name = "RATE")]
+    pub sample_rate: Option<String>,
     /// How to search
     #[arg(long, value_enum)]
     pub strategy: Option<StrategyName>,
@@ -299,7 +305,7 @@ pub struct InspectArgs {
 #[derive(Debug, Args)]
 pub struct ExplainArgs {
     /// Run folder: its networks and its budget, but for the bounds given beside it
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["target", "data", "image_size", "preset", "config", "calibration"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["target", "data", "image_size", "front_end", "sample_rate", "preset", "config", "calibration"])]
     pub run: Option<PathBuf>,
     /// Kind of board: a name from `pipeline targets`, or a target file
     #[arg(long, value_name = "NAME|FILE")]
@@ -310,6 +316,12 @@ pub struct ExplainArgs {
     /// Size that images in class folders are brought to [default: 32x32]
     #[arg(long, value_name = "HxW")]
     pub image_size: Option<String>,
+    /// What sound becomes before a network sees it: log-mel (40 bands) or mfcc (10 coefficients) [default: log-mel]
+    #[arg(long, value_name = "NAME")]
+    pub front_end: Option<String>,
+    /// Samples a second of WAV files in class folders [default: 16kHz]
+    #[arg(long, value_name = "RATE")]
+    pub sample_rate: Option<String>,
     /// Whose size of networks [default: small]
     #[arg(long, value_enum)]
     pub preset: Option<Preset>,
@@ -370,6 +382,12 @@ pub enum DataCommand {
         /// Size that images in class folders are brought to
         #[arg(long, value_name = "HxW")]
         image_size: Option<String>,
+        /// What sound becomes: log-mel or mfcc
+        #[arg(long, value_name = "NAME")]
+        front_end: Option<String>,
+        /// Samples a second of WAV files
+        #[arg(long, value_name = "RATE")]
+        sample_rate: Option<String>,
     },
     /// Fetches a data set from its official address; continues where a download broke off.
     Get {
@@ -592,6 +610,8 @@ impl SearchArgs {
             ("target", &self.target),
             ("data", &self.data),
             ("image-size", &self.image_size),
+            ("front-end", &self.front_end),
+            ("sample-rate", &self.sample_rate),
             ("device", &self.device),
             ("calibration", &self.calibration),
             ("device-wait", &self.device_wait),
@@ -655,6 +675,8 @@ impl ExplainArgs {
             ("target", &self.target),
             ("data", &self.data),
             ("image-size", &self.image_size),
+            ("front-end", &self.front_end),
+            ("sample-rate", &self.sample_rate),
             ("calibration", &self.calibration),
         ];
         lay(&mut table, &texts);

@@ -9,7 +9,7 @@ use std::{path::Path, time::Duration};
 
 use ::train::{Compute, Recipe, Schedule};
 use anyhow::{Context, Result};
-use data::{Part, Source};
+use data::{FrontEnd, Options, Part, Source};
 use search::{
     policy::ControllerSettings,
     space::Scale,
@@ -31,6 +31,12 @@ pub struct SearchConfig {
     /// Size that images in class folders are brought to, such as `32x32`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image_size: Option<String>,
+    /// What sound becomes before a network sees it: `log-mel` or `mfcc`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub front_end: Option<String>,
+    /// Samples a second of sound, such as `16kHz`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sample_rate: Option<String>,
     /// Share of the training images that choices are made by, in `(0, 1)`.
     pub validation: f64,
     /// Strategy.
@@ -267,6 +273,8 @@ impl Preset {
             target: "host".to_owned(),
             data: "fashion-tiny".to_owned(),
             image_size: None,
+            front_end: None,
+            sample_rate: None,
             validation: 0.2,
             strategy: StrategyName::BEnas,
             supernet: None,
@@ -388,7 +396,7 @@ impl SearchConfig {
         self.budget()?;
         self.deadline()?;
         self.device_wait()?;
-        self.image_size()?;
+        self.options()?;
         let positive = [
             ("proxy.layers", self.proxy.layers),
             ("proxy.channels", self.proxy.channels),
@@ -466,6 +474,24 @@ impl SearchConfig {
         self.image_size.as_ref().map(parse).transpose()
     }
 
+    /// What samples become before a network sees them.
+    pub fn front_end(&self) -> Result<FrontEnd> {
+        let rate = match &self.sample_rate {
+            None => FrontEnd::default().sample_rate,
+            Some(text) => hertz(text)?,
+        };
+        match self.front_end.as_deref() {
+            None | Some("log-mel") => Ok(FrontEnd::log_mel(rate)),
+            Some("mfcc") => Ok(FrontEnd::mfcc(rate)),
+            Some(other) => Err(usage(format!("--front-end {other}: choose log-mel or mfcc"))),
+        }
+    }
+
+    /// How data are read, wherever they lie.
+    pub fn options(&self) -> Result<Options> {
+        Ok(Options { image_size: self.image_size()?, front_end: self.front_end()?, downloads: None })
+    }
+
     /// The machine to train on.
     pub fn compute(&self) -> Result<Compute> {
         match self.compute {
@@ -489,8 +515,10 @@ impl SearchConfig {
             channels: size.channels,
             input: source.shape,
             classes: source.classes.len(),
+            front_end: source.front_end,
         };
-        (scale(self.proxy), scale(self.deployed))
+        // Features are made once for all training.
+        (scale(self.proxy).trained(), scale(self.deployed))
     }
 
     /// Writes down what the run is made with, or says that the file was made with other data.
@@ -602,4 +630,19 @@ impl MaxKey for Metric {
             Self::Intensity => None,
         }
     }
+}
+
+/// A sample rate, in Hz: `16kHz` or `8000Hz`.
+fn hertz(text: &str) -> Result<u32> {
+    let wrong = || usage(format!("--sample-rate {text}: write samples a second with a unit, such as 16kHz or 8000Hz"));
+    let number = |digits: &str, unit: f64| {
+        let hertz = digits.trim().parse::<f64>().ok().map(|number| number * unit)?;
+        ((1_000.0..=192_000.0).contains(&hertz) && hertz.fract() == 0.0).then_some(hertz as u32)
+    };
+    let parsed = match (text.strip_suffix("kHz"), text.strip_suffix("Hz")) {
+        (Some(digits), _) => number(digits, 1_000.0),
+        (None, Some(digits)) => number(digits, 1.0),
+        (None, None) => None,
+    };
+    parsed.ok_or_else(wrong)
 }

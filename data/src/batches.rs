@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 use std::{cmp, panic};
 
 use crate::augment::{Augment, AugmentKey, SoundVariation, Variation};
-use crate::front_end::Extractor;
+use crate::front_end::{Extractor, FrontEnd};
 use crate::normalise::Normalisation;
 use crate::part::Part;
 use crate::sound::Sound;
@@ -67,6 +67,23 @@ const DEPTH: usize = 3;
 /// Panics when an index is not below `part.len()`, or the normalisation has other channels.
 pub fn batch(part: &Part, indices: &[usize], normalisation: &Normalisation, augment: Option<&AugmentKey>) -> Batch {
     Preparer::new(part, normalisation).prepare(part, indices, augment)
+}
+
+/// What a deployed network reads, here and now: normalised images, or the samples of clips.
+///
+/// # Shapes
+/// - `pixels` of the result: `[n]` and then [`Part::deployed_shape`]; samples are between -1 and 1
+///
+/// # Panics
+/// As [`batch`].
+pub fn deployed_batch(part: &Part, indices: &[usize], normalisation: &Normalisation) -> Batch {
+    let Some(sound) = &part.sound else { return batch(part, indices, normalisation, None) };
+    let samples = indices.iter().flat_map(|&idx| sound.clip(idx));
+    Batch {
+        pixels: samples.map(|&sample| f32::from(sample) * FrontEnd::SCALE).collect(),
+        labels: indices.iter().map(|&idx| part.labels[idx]).collect(),
+        n: indices.len(),
+    }
 }
 
 impl Batches {

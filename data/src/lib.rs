@@ -60,7 +60,7 @@ mod hash;
 mod parallel;
 
 pub use augment::{Augment, AugmentKey};
-pub use batches::{Batch, Batches, Pass, batch};
+pub use batches::{Batch, Batches, Pass, batch, deployed_batch};
 pub use catalogue::{CATALOGUE, Listed, Origin, listed};
 pub use check::{ChannelReport, PartReport, Problem, Report, Severity, SoundReport, check};
 pub use error::DataError;

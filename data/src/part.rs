@@ -78,6 +78,12 @@ impl Part {
         if self.sound.is_some() { "clips" } else { "images" }
     }
 
+    /// What a deployed network reads of one image or clip: as [`shape`](Self::shape), but of sound its samples,
+    /// `[1, 1, clip]`, since such a network makes the features itself.
+    pub fn deployed_shape(&self) -> [usize; 3] {
+        self.sound.as_ref().map_or(self.shape, |sound| [1, 1, sound.front_end.clip])
+    }
+
     /// Values that a network sees of one image or clip.
     pub fn image_len(&self) -> usize {
         self.shape.iter().product()

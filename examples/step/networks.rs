@@ -40,7 +40,8 @@ fn single_path(cells: usize) -> Result<Graph, GraphError> {
         ([4, 0], [SepConv3, AvgPool]),
     ];
     let cell = Cell { blocks: blocks.into_iter().map(|(inputs, ops)| Block { inputs, ops }).collect() };
-    CellSpace::default().build(&cell, &Scale { layers: cells - 2, channels: 20, input: IMAGE, classes: CLASSES })
+    CellSpace::default()
+        .build(&cell, &Scale { layers: cells - 2, channels: 20, input: IMAGE, classes: CLASSES, front_end: None })
 }
 
 /// ResNet of MLPerf Tiny: three stages of one block of two 3x3 convolutions, 16 to 64 channels.

@@ -176,7 +176,7 @@ fn draw(space: &CellSpace, purpose: &str, step: u64) -> Result<Probe> {
 
 fn size(idx: usize) -> Scale {
     let (layers, channels) = SIZES[idx % SIZES.len()];
-    Scale { layers, channels, input: [3, 32, 32], classes: 10 }
+    Scale { layers, channels, input: [3, 32, 32], classes: 10, front_end: None }
 }
 
 fn probe(made_of: MadeOf) -> Result<Probe> {

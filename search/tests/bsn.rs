@@ -45,7 +45,7 @@ const FABRICS: [Fabric; 8] = [
 ];
 
 fn scale(channels: usize, side: usize) -> Scale {
-    Scale { layers: 0, channels, input: [3, side, side], classes: 10 }
+    Scale { layers: 0, channels, input: [3, side, side], classes: 10, front_end: None }
 }
 
 /// Says yes with a probability in percent.

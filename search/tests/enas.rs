@@ -33,7 +33,7 @@ const MACRO: EnasMacro = EnasMacro { layers: 12 };
 const MICRO: EnasMicro = EnasMicro { blocks: 5 };
 
 fn scale(layers: usize, channels: usize, side: usize) -> Scale {
-    Scale { layers, channels, input: [3, side, side], classes: 10 }
+    Scale { layers, channels, input: [3, side, side], classes: 10, front_end: None }
 }
 
 fn uniform<S: SearchSpace>(space: &S, seed: u64) -> S::Arch {

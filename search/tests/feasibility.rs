@@ -19,7 +19,7 @@ use search::{
 use targets::{Bound, Budget, Cost, CostModel, Features, Figure, LatencyModel, Metric, Source, Target, Work, features};
 
 const fn scale(layers: usize, channels: usize, input: [usize; 3]) -> Scale {
-    Scale { layers, channels, input, classes: 10 }
+    Scale { layers, channels, input, classes: 10, front_end: None }
 }
 
 /// From the smallest to that of the B-ENAS paper; reductions that come first, uneven sides, one channel, deep images.

@@ -24,7 +24,7 @@ use search::{
 };
 use targets::{Bound, Budget, Cost, Figure, Metric};
 
-const CIFAR: Scale = Scale { layers: 1, channels: 24, input: [3, 32, 32], classes: 10 };
+const CIFAR: Scale = Scale { layers: 1, channels: 24, input: [3, 32, 32], classes: 10, front_end: None };
 
 /// A layer's kernel, strides, filters and inputs.
 type Row<'a> = ([usize; 2], [usize; 2], usize, &'a [usize]);

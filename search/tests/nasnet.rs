@@ -21,7 +21,7 @@ use search::{
 };
 use targets::{Bound, Budget, Metric};
 
-const CIFAR: Scale = Scale { layers: 2, channels: 8, input: [3, 32, 32], classes: 10 };
+const CIFAR: Scale = Scale { layers: 2, channels: 8, input: [3, 32, 32], classes: 10, front_end: None };
 
 fn add(inputs: [usize; 2], ops: [CellOp; 2]) -> Block {
     Block { inputs, ops, combine: Combine::Add }

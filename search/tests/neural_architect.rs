@@ -681,7 +681,7 @@ impl Evaluator for World {
     }
 }
 
-const TINY: Scale = Scale { layers: 1, channels: 4, input: [3, 8, 8], classes: 10 };
+const TINY: Scale = Scale { layers: 1, channels: 4, input: [3, 8, 8], classes: 10, front_end: None };
 
 fn tiny(evaluations: usize) -> Effort {
     Effort { evaluations, epochs: 4, patience: 100, proxy: TINY, full: TINY }

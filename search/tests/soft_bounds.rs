@@ -123,7 +123,7 @@ fn effort(evaluations: usize, scale: Scale) -> Effort {
 }
 
 /// Size of RCAS's networks for CIFAR.
-const CIFAR: Scale = Scale { layers: 36, channels: 32, input: [3, 32, 32], classes: 100 };
+const CIFAR: Scale = Scale { layers: 36, channels: 32, input: [3, 32, 32], classes: 100, front_end: None };
 
 /// Larger networks are better, less and less so, and take longer.
 struct Larger;

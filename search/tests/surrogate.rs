@@ -137,7 +137,7 @@ impl Evaluator for MadeUp {
     }
 }
 
-const SMALL: Scale = Scale { layers: 3, channels: 4, input: [1, 16, 16], classes: 10 };
+const SMALL: Scale = Scale { layers: 3, channels: 4, input: [1, 16, 16], classes: 10, front_end: None };
 
 #[test]
 fn it_serves_spaces_whose_questions_follow_from_answers() {

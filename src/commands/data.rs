@@ -18,14 +18,11 @@ use crate::{
 pub fn run(args: &DataArgs) -> Result<Exit> {
     match &args.command {
         None | Some(DataCommand::List) => list(args.json),
-        Some(DataCommand::Check { data, image_size }) => {
-            let mut table = toml::Table::new();
-            if let Some(size) = image_size {
-                table.insert("image-size".to_owned(), size.clone().into());
-            }
-            let image_size = SearchConfig::complete(table, None)?.image_size()?;
-            let report = check(data, &Options { image_size, downloads: Some(downloads()), ..Options::default() });
-            show(&report, args.json)
+        Some(DataCommand::Check { data, image_size, front_end, sample_rate }) => {
+            let given = [("image-size", image_size), ("front-end", front_end), ("sample-rate", sample_rate)];
+            let entries = given.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value.clone()?.into())));
+            let options = SearchConfig::complete(entries.collect(), None)?.options()?;
+            show(&check(data, &Options { downloads: Some(downloads()), ..options }), args.json)
         }
         Some(DataCommand::Get { name }) => get(name, args.json),
     }

@@ -131,7 +131,7 @@ fn estimate(plan: &Plan) -> Result<Estimate> {
     let opened = Range::of(cpu_seconds());
     let cells = Cells::sample(plan)?;
     let search = Stage::probe(plan, &config.search_recipe, plan.proxy, &cells.all)?;
-    let last = Stage::probe(plan, &config.training, plan.deployed, &cells.feasible)?;
+    let last = Stage::probe(plan, &config.training, plan.deployed.trained(), &cells.feasible)?;
     let Outlook { searches: of_searches, trainings: of_trainings, tensors } = outlook(plan, &cells, &search, &last)?;
     let cpu = opened + of_searches + of_trainings;
     let wall = opened + of_searches * search.pace.wall + of_trainings * last.pace.wall;
@@ -177,7 +177,7 @@ fn outlook(plan: &Plan, cells: &Cells, search: &Stage, last: &Stage) -> Result<O
     let counts = Counts { train: set.train.len(), validation: set.validation.len(), test: set.part.len() / 5 };
     let of_training = |unit: &Work| effort::of_training(config, &last.pace, counts, *unit);
     let of_search = |unit, feasible| effort::of_search(config, &search.pace, counts, unit, feasible);
-    let (proxies, networks) = (cells.units(plan.proxy, plan)?, cells.units(plan.deployed, plan)?);
+    let (proxies, networks) = (cells.units(plan.proxy, plan)?, cells.units(plan.deployed.trained(), plan)?);
     let small = Cells::small(&networks);
     let of_small = |units: &[Work]| small.iter().map(|&idx| units[idx]).collect::<Vec<_>>();
     let (small_proxies, small_networks) = (of_small(&proxies), of_small(&networks));

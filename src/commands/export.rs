@@ -5,7 +5,7 @@ use ::train::fit::logits;
 use anyhow::{Context, Result};
 use export::{Lowering, Metadata};
 use graph::{Graph, weights::Weights};
-use search::space::{SearchSpace, cell::CellSpace};
+use search::space::{SearchSpace, cell::CellSpace, front_end};
 use serde::{Deserialize, Serialize};
 use targets::Target;
 
@@ -92,14 +92,14 @@ pub fn export(folder: &RunFolder, config: &SearchConfig, images: &Images) -> Res
     if folder.has(MODEL) && folder.has(EXPORTED) {
         return folder.read_json(EXPORTED);
     }
-    let (graph, weights) = trained(folder)?;
+    let (graph, weights) = trained(folder, images)?;
     write(folder, &graph, &weights, &metadata(folder, config, images)?, images, None)
 }
 
 /// Writes the model in the forms that are fastest on the device that `device` names, and proves it.
 fn export_tuned(folder: &RunFolder, config: &SearchConfig, images: &Images, device: &str) -> Result<Exported> {
     let mut device = devices::open(device, &Target::find(&config.target)?, config.agent.as_deref())?;
-    let (graph, weights) = trained(folder)?;
+    let (graph, weights) = trained(folder, images)?;
     let metadata = metadata(folder, config, images)?;
     let file = |lowering| export::onnx_as(&graph, &weights, &metadata, lowering).context("cannot write the model");
     let tuned = tune(device.as_mut(), &graph::fold::shipped(&graph), file)?;
@@ -111,9 +111,13 @@ fn export_tuned(folder: &RunFolder, config: &SearchConfig, images: &Images, devi
     Ok(exported)
 }
 
-fn trained(folder: &RunFolder) -> Result<(Graph, Weights)> {
+/// The network as it is deployed, with what was trained and what was given.
+fn trained(folder: &RunFolder, images: &Images) -> Result<(Graph, Weights)> {
     let architecture: Architecture = folder.read_json(ARCHITECTURE)?;
-    let weights = Weights::from_safetensors(&folder.read(WEIGHTS)?)?;
+    let mut weights = Weights::from_safetensors(&folder.read(WEIGHTS)?)?;
+    if let Some(front_end) = &architecture.deployed.front_end {
+        weights.tensors.extend(front_end::weights(front_end, &images.set.normalisation).tensors);
+    }
     let graph = CellSpace::default().build(&architecture.cell, &architecture.deployed).map_err(search::Error::from)?;
     Ok((graph, weights))
 }
@@ -149,9 +153,9 @@ fn prove(folder: &RunFolder, graph: &Graph, weights: &Weights, images: &Images, 
     let worker = on_device::worker()?;
     let model = folder.file(MODEL);
     let compared: Vec<usize> = set.validation.iter().copied().take(COMPARED).collect();
-    let batch = data::batch(&set.part, &compared, &set.normalisation, None);
+    let batch = data::deployed_batch(&set.part, &compared, &set.normalisation);
     let found = worker.check(&model, &batch.pixels).context("the runtime cannot run the model")?;
-    let expected = logits(graph, weights, batch.pixels, set.part.shape)?;
+    let expected = logits(graph, weights, batch.pixels, set.part.deployed_shape())?;
     let (max_difference, allowed) = compare(&expected, &found.values);
     let parity = Parity { images: compared.len(), max_difference };
     if allowed < max_difference {
@@ -162,8 +166,8 @@ fn prove(folder: &RunFolder, graph: &Graph, weights: &Weights, images: &Images, 
         );
         return Err(Failure { exit: Exit::Rejected, message }.into());
     }
-    let input = runtime::protocol::probe_input(set.part.image_len());
-    let probe = Probe { logits: logits(graph, weights, input, set.part.shape)? };
+    let input = runtime::protocol::probe_input(set.part.deployed_shape().iter().product());
+    let probe = Probe { logits: logits(graph, weights, input, set.part.deployed_shape())? };
     let test = runtime_score(&model, &images.source.test()?, &set.normalisation)?;
     Ok(Exported { bytes, parity, probe, test, tuned: None })
 }
@@ -190,7 +194,7 @@ pub fn runtime_score(model: &std::path::Path, part: &data::Part, normalisation: 
     let all: Vec<usize> = (0..part.len()).collect();
     let mut right = 0;
     for indices in all.chunks(AT_ONCE) {
-        let batch = data::batch(part, indices, normalisation, None);
+        let batch = data::deployed_batch(part, indices, normalisation);
         let outputs = worker.check(model, &batch.pixels).context("the runtime cannot run the model")?;
         let guesses = outputs.values.chunks(n_classes).map(argmax);
         right += guesses.zip(&batch.labels).filter(|&(guess, &label)| guess == label as usize).count();

@@ -42,7 +42,7 @@ pub struct Images {
 impl Images {
     /// Opens the data that `config` names, divided by its seed.
     pub fn open(config: &SearchConfig) -> Result<Self> {
-        let source = open_source(&config.data, config.image_size()?)?;
+        let source = open_source(&config.data, config.options()?)?;
         let part = Arc::new(source.train()?);
         let (train, validation) = split(&part, ::data::Amount::Fraction(config.validation), config.seed)?;
         let normalisation = Normalisation::of(&part, &train)?;
@@ -52,9 +52,8 @@ impl Images {
 }
 
 /// Opens a data set by name or folder.
-pub fn open_source(name: &str, image_size: Option<[usize; 2]>) -> Result<Source> {
-    let options = Options { image_size, downloads: Some(downloads()), ..Options::default() };
-    Source::open(name, &options).with_context(|| format!("--data {name}"))
+pub fn open_source(name: &str, options: Options) -> Result<Source> {
+    Source::open(name, &Options { downloads: Some(downloads()), ..options }).with_context(|| format!("--data {name}"))
 }
 
 /// Where fetched data sets lie: see [`data_home`].

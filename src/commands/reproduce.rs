@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use ::data::{Amount, Augment, Normalisation, split};
+use ::data::{Amount, Augment, Normalisation, Options, split};
 use ::train::{
     Compute, Recipe, Schedule, TrainingSet,
     alone::Trainer,
@@ -204,7 +204,7 @@ struct Lab {
 impl Lab {
     fn open(args: &ReproduceArgs, folder: RunFolder) -> Result<Self> {
         let name = args.data.clone().unwrap_or_else(|| args.paper.data().to_owned());
-        let source = open_source(&name, None)?;
+        let source = open_source(&name, Options::default())?;
         let part = Arc::new(source.train()?);
         let extent = args.scale.extent(args.paper);
         let (mut train, mut validation) = split(&part, Amount::Fraction(0.1), args.seed)?;
@@ -336,7 +336,7 @@ impl Lab {
     }
 
     fn size(&self, [layers, channels]: [usize; 2]) -> Scale {
-        Scale { layers, channels, input: self.set.part.shape, classes: self.set.part.classes.len() }
+        Scale { layers, channels, input: self.set.part.shape, classes: self.set.part.classes.len(), front_end: None }
     }
 
     /// RCAS's two hard bounds: the size of MobileNetV2, here at the scale of the reproduction.

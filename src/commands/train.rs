@@ -65,7 +65,8 @@ fn fit(
     cell: &Cell,
     name: &str,
 ) -> Result<(Weights, Trained)> {
-    let graph: Graph = CellSpace::default().build(cell, &architecture.deployed).map_err(search::Error::from)?;
+    let graph: Graph =
+        CellSpace::default().build(cell, &architecture.deployed.trained()).map_err(search::Error::from)?;
     let fit = Fit {
         set: images.set.clone(),
         recipe: config.training.stretched(architecture.epochs),

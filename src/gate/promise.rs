@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use ::data::Options;
 use anyhow::{Context, Result};
 use search::space::{SearchSpace, cell::CellSpace};
 use targets::{Board, Cost, CostModel, Figure, Measurement, Metric, Target};
@@ -68,7 +69,7 @@ fn hashes(folder: &RunFolder, receipt: &Receipt) -> Result<Vec<Check>> {
 }
 
 fn outputs(model: &Path, receipt: &Receipt) -> Result<Check> {
-    let input = runtime::protocol::probe_input(receipt.data.shape.iter().product());
+    let input = runtime::protocol::probe_input(receipt.scale.reads().iter().product());
     let found = on_device::worker()?.check(model, &input).context("the runtime cannot run the model")?;
     let (largest, allowed) = export::compare(&receipt.probe.logits, &found.values);
     let holds = largest <= allowed;
@@ -80,9 +81,11 @@ fn accuracy(model: &Path, receipt: &Receipt, data: Option<&str>) -> Result<Check
     let name = data.unwrap_or(&receipt.data.name);
     let [_, height, width] = receipt.data.shape;
     // Only folders have a size to choose; the other formats refuse to be asked.
-    let source = match open_source(name, None) {
+    let front_end = receipt.scale.front_end.unwrap_or_default();
+    let options = |image_size| Options { image_size, front_end, downloads: None };
+    let source = match open_source(name, options(None)) {
         Ok(source) if source.shape == receipt.data.shape => Ok(source),
-        Ok(_) => open_source(name, Some([height, width])),
+        Ok(_) => open_source(name, options(Some([height, width]))),
         Err(error) => Err(error),
     };
     let source = match (source, data) {

@@ -37,7 +37,7 @@ impl Sample {
             ],
         };
         let other = Cell { blocks: vec![block([1, 1], [CellOp::SepConv5, CellOp::Identity])] };
-        let scale = Scale { layers: 1, channels: 4, input: [1, 8, 8], classes: 2 };
+        let scale = Scale { layers: 1, channels: 4, input: [1, 8, 8], classes: 2, front_end: None };
         let model = CostModel::new(Target::find("rpi4").expect("a built-in target"));
         let build = |cell: &Cell| CellSpace::default().build(cell, &scale).expect("the image is large enough");
         let (graph, cost, other_cost) = (build(&cell), model.price(&build(&cell)), model.price(&build(&other)));

@@ -17,10 +17,10 @@ use targets::{Budget, Metric};
 use crate::oracle::{Oracle, Then, hard, soft};
 
 /// Size of the children.
-const PROXY: Scale = Scale { layers: 3, channels: 4, input: [1, 16, 16], classes: 10 };
+const PROXY: Scale = Scale { layers: 3, channels: 4, input: [1, 16, 16], classes: 10, front_end: None };
 
 /// Size that is deployed, and that every bound is about.
-const FULL: Scale = Scale { layers: 6, channels: 8, input: [1, 16, 16], classes: 10 };
+const FULL: Scale = Scale { layers: 6, channels: 8, input: [1, 16, 16], classes: 10, front_end: None };
 
 /// Effort of one search.
 #[derive(Clone, Copy, Debug)]

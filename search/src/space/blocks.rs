@@ -13,7 +13,7 @@
 //! here does. Where the expansion is dense (types 2 and 4) that is only another order of its filters; types 3 and 6 mix
 //! their groups less.
 
-use graph::{Activation, Conv2d, Graph, GraphError, NodeId, Op, Pool2d, Shape};
+use graph::{Activation, Conv2d, Graph, GraphError, NodeId, Op, Pool2d};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -192,7 +192,7 @@ impl SearchSpace for BlockSpace {
 
     fn build(&self, chain: &Chain, scale: &Scale) -> Result<Graph, GraphError> {
         let mut graph = Graph::with_capacity((chain.elements().count() + 2) * MOST_NODES);
-        let image = graph.input(Shape::Map(scale.input));
+        let image = scale.begin(&mut graph)?;
         let width = |channels| self.width(channels, scale);
         let plain = BlockType { expansion: 1, expand_groups: 1, project_groups: 1 };
         let stem = Conv2d::same(width(self.stem), 3, self.stem_stride);

@@ -13,7 +13,7 @@
 
 use std::ops::RangeInclusive;
 
-use graph::{Activation, Conv2d, Graph, GraphError, NodeId, Op, Pool2d, Section, Shape};
+use graph::{Activation, Conv2d, Graph, GraphError, NodeId, Op, Pool2d, Section};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -222,7 +222,7 @@ pub(super) fn stack(cells: &[&Cell], scale: &Scale) -> Result<Graph, GraphError>
     let n_cells = n_cells(scale.layers);
     let most_nodes = cells.iter().map(|cell| most_nodes(cell)).max().unwrap_or(0);
     let mut graph = Graph::with_capacity(n_cells * most_nodes);
-    let image = graph.input(Shape::Map(scale.input));
+    let image = scale.begin(&mut graph)?;
     let stem = stem(&mut graph, image, 3 * scale.channels)?;
     let reductions = reductions(scale.layers);
     let mut channels = scale.channels;

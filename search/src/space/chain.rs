@@ -7,7 +7,7 @@
 //! One choice is ours. With strides, outputs that are to be joined may differ in size. The paper pads the smaller with
 //! zeros, which no operation of [`graph::Op`] does; here the larger are pooled down to the smallest by means.
 
-use graph::{Activation, Conv2d, Graph, GraphError, NodeId, Op, Pads, Pool2d, Shape};
+use graph::{Activation, Conv2d, Graph, GraphError, NodeId, Op, Pads, Pool2d};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -93,7 +93,7 @@ impl SearchSpace for ChainSpace {
     /// number, filters are as many as the chain says, and otherwise more or fewer in proportion.
     fn build(&self, chain: &Chain, scale: &Scale) -> Result<Graph, GraphError> {
         let mut graph = Graph::with_capacity(5 * chain.layers.len() + 8);
-        let image = graph.input(Shape::Map(scale.input));
+        let image = scale.begin(&mut graph)?;
         let mut outputs: Vec<NodeId> = Vec::with_capacity(chain.layers.len());
         for (idx, layer) in chain.layers.iter().enumerate() {
             let Layer { kernel, stride, filters, ref inputs } = *layer;

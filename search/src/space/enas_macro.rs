@@ -10,7 +10,7 @@
 //! the pixels diagonally between them for the other. A graph cannot shift a map, so here the other half sees the mean
 //! of each 2x2 pixels: no pixel is lost either. Reconstruction.
 
-use graph::{Activation, Conv2d, Graph, GraphError, NodeId, Op, Pads, Pool2d, Shape};
+use graph::{Activation, Conv2d, Graph, GraphError, NodeId, Op, Pads, Pool2d};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -117,7 +117,7 @@ impl SearchSpace for EnasMacro {
         let n_layers = chain.layers.len();
         let n_skips: usize = chain.layers.iter().map(|layer| layer.skips.len()).sum();
         let mut graph = Graph::with_capacity(16 * n_layers + 3 * n_skips + 16);
-        let image = graph.input(Shape::Map(scale.input));
+        let image = scale.begin(&mut graph)?;
         let mut channels = scale.channels;
         let stem = stem(&mut graph, image, channels)?;
         let mut states = Vec::with_capacity(n_layers + 1);

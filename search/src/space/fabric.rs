@@ -14,7 +14,7 @@
 //! What the image does not reach, or what reaches no answer, is not built. Where no way is left from the image to the
 //! answer the edges stand for the way of the fewest multiply-accumulates, as if none were on.
 
-use graph::{Activation, Conv2d, Graph, GraphError, NodeId, Op, Shape};
+use graph::{Activation, Conv2d, Graph, GraphError, NodeId, Op};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -174,7 +174,7 @@ impl SearchSpace for Fabric {
         let (places, edges) = (self.places(), self.edges());
         let used = used(&edges, &places, &arch.on);
         let mut graph = Graph::with_capacity(6 * edges.len() + 8);
-        let image = graph.input(Shape::Map(scale.input));
+        let image = scale.begin(&mut graph)?;
         let stem = graph.within("stem", |graph| {
             let norm = conv_norm(graph, ["conv", "norm"], image, Conv2d::same(scale.channels, 3, 1))?;
             graph.add("relu", Op::Activation(Activation::Relu), &[norm])

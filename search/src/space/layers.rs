@@ -11,7 +11,7 @@
 //! are the paper's, and a proxy may be narrower. Layers are named by number and type, which is the key under which
 //! the paper keeps what they learn.
 
-use graph::{Activation, Conv2d, Graph, GraphError, NodeId, Op, Pads, Pool2d, Shape};
+use graph::{Activation, Conv2d, Graph, GraphError, NodeId, Op, Pads, Pool2d};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -199,7 +199,7 @@ impl SearchSpace for LayerSpace {
 
     fn build(&self, arch: &Layers, scale: &Scale) -> Result<Graph, GraphError> {
         let mut graph = Graph::with_capacity(12 * arch.layers.len() + 3);
-        let image = graph.input(Shape::Map(scale.input));
+        let image = scale.begin(&mut graph)?;
         let mut values = vec![Value { node: image, halvings: 0 }];
         for (place, layer) in arch.layers.iter().enumerate() {
             let value = graph.within(("layer", place), |graph| {

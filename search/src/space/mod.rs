@@ -6,6 +6,7 @@ pub mod chain;
 pub mod enas_macro;
 pub mod enas_micro;
 pub mod fabric;
+pub mod front_end;
 pub mod layers;
 pub mod modules;
 pub mod nas_bench_201;
@@ -14,7 +15,8 @@ mod parts;
 
 use std::fmt::Debug;
 
-use graph::{Graph, GraphError};
+use data::FrontEnd;
+use graph::{Graph, GraphError, NodeId, Shape};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::chooser::{Chooser, Odometer};
@@ -27,10 +29,34 @@ pub struct Scale {
     pub layers: usize,
     /// `F`: channels of the first cells; doubled at each reduction.
     pub channels: usize,
-    /// `[channels, height, width]` of one image.
+    /// `[channels, height, width]` of one image, or of the features of one clip.
     pub input: [usize; 3],
     /// Classes predicted.
     pub classes: usize,
+    /// What makes the features of a clip, where the network does that itself: as it is deployed, not as it is trained.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub front_end: Option<FrontEnd>,
+}
+
+impl Scale {
+    /// The same network as it is trained: on features that were made before.
+    #[must_use]
+    pub fn trained(self) -> Self {
+        Self { front_end: None, ..self }
+    }
+
+    /// `[channels, height, width]` of what the network reads: samples, where it makes features itself.
+    pub fn reads(&self) -> [usize; 3] {
+        self.front_end.map_or(self.input, |front_end| [1, 1, front_end.clip])
+    }
+
+    /// Begins a network: adds its input, and what stands before everything that is searched.
+    fn begin(&self, graph: &mut Graph) -> Result<NodeId, GraphError> {
+        match &self.front_end {
+            None => Ok(graph.input(Shape::Map(self.input))),
+            Some(front_end) => front_end::add(graph, front_end),
+        }
+    }
 }
 
 /// A space whose architectures are edited step by step.

@@ -9,7 +9,7 @@
 //! reductions, operations on the module's input have stride 2 and all widths double. At a [`Scale`] of 16 channels
 //! the widths before the first reduction are the paper's.
 
-use graph::{Activation, Conv2d, Graph, GraphError, NodeId, Op, Pads, Shape};
+use graph::{Activation, Conv2d, Graph, GraphError, NodeId, Op, Pads};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -232,7 +232,7 @@ impl SearchSpace for ModuleSpace {
     fn build(&self, arch: &Module, scale: &Scale) -> Result<Graph, GraphError> {
         let n_modules = n_cells(scale.layers);
         let mut graph = Graph::with_capacity(n_modules * (9 * arch.branches.len() + 1) + 6);
-        let image = graph.input(Shape::Map(scale.input));
+        let image = scale.begin(&mut graph)?;
         let mut last = stem(&mut graph, image, scale.channels)?;
         let reductions = reductions(scale.layers);
         let mut widening = 1;

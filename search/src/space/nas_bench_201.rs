@@ -5,7 +5,7 @@
 //! 2 between them. Branches that lead nowhere stay in the network, as they did when the tables were made: each cell
 //! is then a network of its own.
 
-use graph::{Activation, Conv2d, Graph, GraphError, NodeId, Op, Pool2d, Shape};
+use graph::{Activation, Conv2d, Graph, GraphError, NodeId, Op, Pool2d};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -62,7 +62,7 @@ impl EdgeOp {
 }
 
 /// The size of the benchmark's networks.
-pub const PUBLISHED: Scale = Scale { layers: 5, channels: 16, input: [3, 32, 32], classes: 10 };
+pub const PUBLISHED: Scale = Scale { layers: 5, channels: 16, input: [3, 32, 32], classes: 10, front_end: None };
 
 /// From and to of each edge.
 const EDGES: [(usize, usize); 6] = [(0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3)];
@@ -114,7 +114,7 @@ impl SearchSpace for NasBench201 {
 
     fn build(&self, arch: &Arch, scale: &Scale) -> Result<Graph, GraphError> {
         let mut graph = Graph::with_capacity(3 * scale.layers * 24 + 32);
-        let image = graph.input(Shape::Map(scale.input));
+        let image = scale.begin(&mut graph)?;
         let mut last = stem(&mut graph, image, scale.channels)?;
         let mut channels = scale.channels;
         for stage in 0..3 {

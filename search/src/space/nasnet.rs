@@ -11,7 +11,7 @@
 //! Two choices are ours. An identity with stride 2, and a state from before a reduction, are brought to the smaller
 //! size by a 1x1 convolution with that stride. And cells that nobody reads are no part of the network.
 
-use graph::{Activation, Conv2d, Graph, GraphError, NodeId, Op, Pads, Pool2d, Shape};
+use graph::{Activation, Conv2d, Graph, GraphError, NodeId, Op, Pads, Pool2d};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -186,7 +186,7 @@ impl SearchSpace for NasNetSpace {
     fn build(&self, arch: &Arch, scale: &Scale) -> Result<Graph, GraphError> {
         let is_reduction = reductions(scale.layers);
         let mut graph = Graph::with_capacity(is_reduction.len() * (14 * self.blocks + 8));
-        let image = graph.input(Shape::Map(scale.input));
+        let image = scale.begin(&mut graph)?;
         let stem = stem(&mut graph, image, 3 * scale.channels)?;
         let cell = |is_reduction: bool| if is_reduction { &arch.reduction } else { &arch.normal };
         let is_read =
