@@ -80,7 +80,7 @@ pub struct ChannelReport {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SoundReport {
     /// The quietest, the median and the loudest clip: the root mean square of its samples, zeros at its end included, in
-    /// dB below the largest sample that 16 bits hold. No clip is quieter than a single step, -90.3.
+    /// dB of full scale, which is 32,768. Nothing counts as quieter than a single step, -90.3.
     pub loudness: [f32; 3],
     /// Clips with three and more samples in a row at the end of the range: they were recorded too loud.
     pub clipped: usize,

@@ -66,6 +66,9 @@ pub struct Matrix {
 /// No clip is longer: 4,194,304 samples, more than four minutes at 16 kHz.
 const MAX_CLIP: usize = 1 << 22;
 
+/// A bin at the very foot of a triangle, with a weight that is rounding, is outside.
+const NOTHING: f64 = 1e-9;
+
 /// More filters than this have no use, and windows of this size have no name.
 const MAX_BANDS: usize = 1024;
 const MAX_WINDOW: usize = 1 << 16;
@@ -230,7 +233,7 @@ impl FrontEnd {
                 rising.min(falling)
             };
             let bins = 0..=self.transform() / 2;
-            let inside: Vec<usize> = bins.filter(|&bin| height(bin) > 0.0).collect();
+            let inside: Vec<usize> = bins.filter(|&bin| height(bin) > NOTHING).collect();
             let first = inside.first().copied().unwrap_or(0);
             filters.push(Filter { first, weights: inside.into_iter().map(height).collect() });
         }

@@ -91,8 +91,9 @@ impl Sound {
 
 /// Adds samples, little-endian.
 pub(crate) fn hash_samples(samples: &[i16], hasher: &mut Sha256) {
-    for sample in samples {
-        hasher.update(sample.to_le_bytes());
+    for samples in samples.chunks(1 << 12) {
+        let bytes: Vec<u8> = samples.iter().flat_map(|sample| sample.to_le_bytes()).collect();
+        hasher.update(&bytes);
     }
 }
 

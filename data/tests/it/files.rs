@@ -42,6 +42,22 @@ pub(crate) fn encoded(image: DynamicImage, format: ImageFormat) -> Vec<u8> {
     bytes.into_inner()
 }
 
+/// A WAV file: 1 for integers or 3 for floats, channels, samples a second, bits a sample, and the samples.
+pub(crate) fn wav_of(kind: u16, channels: u16, rate: u32, bits: u16, body: &[u8]) -> Vec<u8> {
+    let width = channels * (bits / 8);
+    let mut bytes = [b"RIFF".as_slice(), &(36 + body.len() as u32).to_le_bytes(), b"WAVEfmt \x10\0\0\0"].concat();
+    bytes.extend([kind, channels].map(u16::to_le_bytes).concat());
+    bytes.extend([rate, rate * u32::from(width)].map(u32::to_le_bytes).concat());
+    bytes.extend([width, bits].map(u16::to_le_bytes).concat());
+    bytes.extend([b"data".as_slice(), &(body.len() as u32).to_le_bytes(), body].concat());
+    bytes
+}
+
+/// 16 bits, mono, 16 kHz.
+pub(crate) fn wav(samples: &[i16]) -> Vec<u8> {
+    wav_of(1, 1, 16_000, 16, &samples.iter().flat_map(|sample| sample.to_le_bytes()).collect::<Vec<u8>>())
+}
+
 /// A folder that holds these files, and is gone when dropped.
 pub(crate) fn folder(files: &[(&str, Vec<u8>)]) -> TempDir {
     let dir = tempfile::tempdir().expect("a temporary folder can be made");

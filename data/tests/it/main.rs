@@ -6,6 +6,8 @@ mod download;
 mod files;
 mod folder;
 mod formats;
+mod front_end;
 mod real;
 mod robust;
+mod sound;
 mod split;

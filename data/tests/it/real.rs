@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use data::{CATALOGUE, Format, Kind, Normalisation, Options, Origin, Source, sha256_file};
+use data::{Amount, CATALOGUE, Format, Kind, Normalisation, Options, Origin, Source, sha256_file, split};
 
 fn open(name: &str) -> Source {
     Source::open(name, &Options::default()).unwrap_or_else(|error| panic!("{name}: {error}"))
@@ -155,6 +155,31 @@ fn signdigits_are_read() {
     let source = open(dir.path().to_str().expect("UTF-8"));
     let (train, test) = (source.train().expect("it reads"), source.test().expect("it reads"));
     assert_eq!((source.format, train.counts(), test.counts()), (Format::Cifar10, vec![100; 10], vec![20; 10]));
+}
+
+/// Clips of three words: 100 + 20 of each, no speaker in both parts.
+#[test]
+fn speech_commands_are_read() {
+    let Some(path) = shared("speech-commands") else { return };
+    let source = open(path.to_str().expect("UTF-8"));
+    assert_eq!((source.kind, source.shape, source.held_out), (Kind::Sounds, [1, 49, 40], false));
+    assert_eq!(source.classes, ["bed", "cat", "happy"]);
+    let (train, test) = (source.train().expect("it reads"), source.test().expect("it reads"));
+    assert_eq!((train.counts(), test.counts()), (vec![100; 3], vec![20; 3]));
+    assert!(train.groups.iter().all(|speaker| !test.groups.contains(speaker)));
+
+    let (learnt, validated) = split(&train, Amount::Fraction(0.1), 7).expect("both sides have clips");
+    let side = |indices: &[usize]| train.select(indices);
+    assert!(side(&learnt).groups.iter().all(|speaker| !side(&validated).groups.contains(speaker)));
+    assert!(validated.len().abs_diff(30) <= 3, "{:?}", side(&validated).counts());
+    let normalisation = Normalisation::of(&train, &learnt).expect("there are clips");
+    // Speech fills some 60 dB above the floor: its natural logarithm varies by a few units.
+    assert!((-8.0..0.0).contains(&normalisation.mean[0]) && (1.0..6.0).contains(&normalisation.std[0]));
+
+    let report = data::check(path.to_str().expect("UTF-8"), &Options::default());
+    assert!(report.usable(), "{:?}", report.problems);
+    let [shortest, longest] = report.durations.expect("the files have headers");
+    assert!(shortest >= 0.3 && longest == 1.0, "{shortest} {longest}");
 }
 
 #[test]

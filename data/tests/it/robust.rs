@@ -4,7 +4,7 @@ use data::{Options, Source, check};
 use image::{ImageFormat, RgbImage};
 use proptest::prelude::*;
 
-use crate::files::{cifar, encoded, folder, gz, idx, png};
+use crate::files::{cifar, encoded, folder, gz, idx, png, wav, wav_of};
 
 /// Flips, cuts and grows bytes.
 fn damage(mut bytes: Vec<u8>, flips: &[(usize, u8)], keep: usize, tail: &[u8]) -> Vec<u8> {
@@ -52,7 +52,7 @@ proptest! {
 
     /// Whole folders, through the same door as a user's: read or reported, and never both.
     #[test]
-    fn damaged_folders(flips in flips(), keep in 0_usize..3000, kind in 0_usize..5) {
+    fn damaged_folders(flips in flips(), keep in 0_usize..3000, kind in 0_usize..7) {
         let jpeg = encoded(RgbImage::from_pixel(24, 24, image::Rgb([9, 99, 199])).into(), ImageFormat::Jpeg);
         let hurt = |bytes: Vec<u8>| damage(bytes, &flips, keep, &[]);
         let labels = idx(&[6], &[0, 1, 2, 0, 1, 2]);
@@ -66,6 +66,8 @@ proptest! {
                 ("train-labels-idx1-ubyte", hurt(labels)),
             ]),
             2 => folder(&[("data_batch_1.bin.gz", hurt(gz(&cifar(&[(&[1], 7), (&[3], 8)]))))]),
+            4 => folder(&[("a/1.wav", hurt(wav(&[5; 400]))), ("b/1.wav", wav(&[7; 400]))]),
+            5 => folder(&[("a/1.wav", hurt(wav_of(3, 2, 16_000, 32, &[63; 800]))), ("b/1.wav", wav(&[7; 400]))]),
             3 => folder(&[("a/1.png", hurt(png(24, 24, [1, 2, 3]))), ("b/1.png", png(24, 24, [3, 2, 1]))]),
             _ => folder(&[("a/1.jpg", hurt(jpeg)), ("b/1.png", png(24, 24, [3, 2, 1]))]),
         };
