@@ -50,7 +50,8 @@ fn he_bound(graph: &Graph, id: NodeId) -> f32 {
         | Op::Add
         | Op::Concat
         | Op::Identity
-        | Op::Zero(_) => 1,
+        | Op::Zero(_)
+        | Op::Mix(_) => 1,
     };
     (24.0 / 7.0 / fan_in as f32).sqrt()
 }

@@ -143,7 +143,7 @@ pub fn static_cost_with<'a>(graph: &'a Graph, mut visit: impl FnMut(&Shipped<'a>
                 visit(&plain);
                 lives.compute(&plain, channels, &inputs[..1]);
             }
-            Op::Add | Op::Concat => {
+            Op::Add | Op::Concat | Op::Mix(_) => {
                 visit(&plain);
                 lives.compute(&plain, channels, inputs);
             }
@@ -259,7 +259,8 @@ pub fn params(graph: &Graph, id: NodeId) -> u64 {
         | Op::Add
         | Op::Concat
         | Op::Identity
-        | Op::Zero(_) => 0,
+        | Op::Zero(_)
+        | Op::Mix(_) => 0,
     }
 }
 
@@ -278,7 +279,8 @@ pub fn macs(graph: &Graph, id: NodeId) -> u64 {
         | Op::Add
         | Op::Concat
         | Op::Identity
-        | Op::Zero(_) => 0,
+        | Op::Zero(_)
+        | Op::Mix(_) => 0,
     }
 }
 

@@ -44,7 +44,8 @@ pub(crate) fn alias_of(graph: &Graph, id: NodeId, op: &Op, inputs: &[NodeId]) ->
         | Op::GlobalAvgPool
         | Op::Add
         | Op::Concat
-        | Op::Zero(_) => None,
+        | Op::Zero(_)
+        | Op::Mix(_) => None,
     }
 }
 

@@ -25,6 +25,7 @@ mod packed;
 pub mod cost;
 pub mod fold;
 pub mod parallel;
+pub mod relaxed;
 pub mod weights;
 
 pub use name::Label;

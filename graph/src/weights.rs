@@ -77,7 +77,8 @@ pub fn parameters(graph: &Graph, id: NodeId) -> Vec<(&'static str, Vec<usize>)> 
         | Op::Add
         | Op::Concat
         | Op::Identity
-        | Op::Zero(_) => Vec::new(),
+        | Op::Zero(_)
+        | Op::Mix(_) => Vec::new(),
     }
 }
 

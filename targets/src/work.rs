@@ -164,7 +164,14 @@ pub fn cost_and_features(graph: &Graph) -> (StaticCost, Features) {
 fn may_repeat(op: &Op) -> bool {
     match op {
         Op::Input | Op::Conv2d(_) | Op::Linear(_) | Op::BatchNorm | Op::Activation(_) => false,
-        Op::MaxPool(_) | Op::AvgPool(_) | Op::GlobalAvgPool | Op::Add | Op::Concat | Op::Identity | Op::Zero(_) => true,
+        Op::MaxPool(_)
+        | Op::AvgPool(_)
+        | Op::GlobalAvgPool
+        | Op::Add
+        | Op::Concat
+        | Op::Identity
+        | Op::Zero(_)
+        | Op::Mix(_) => true,
     }
 }
 
@@ -246,6 +253,8 @@ fn add_work(amounts: &mut [u64; Work::COUNT], shipped: &Shipped) {
         Op::Activation(_) => add(Work::Activation, writes),
         Op::Input | Op::Identity | Op::BatchNorm | Op::Zero(_) => add(Work::Elementwise, writes),
         Op::Add => add(Work::Elementwise, writes * (inputs.len() as u64 - 1)),
+        // A product and a sum of each value that it reads, as cheap as an addition of as many.
+        Op::Mix(_) => add(Work::Elementwise, writes * inputs.len() as u64),
         Op::Concat => add(Work::Concat, writes),
     }
 }

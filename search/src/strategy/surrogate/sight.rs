@@ -84,7 +84,7 @@ impl Sight {
                     convs += 1;
                 }
                 Op::MaxPool(_) | Op::AvgPool(_) | Op::GlobalAvgPool => pools += 1,
-                Op::Add | Op::Concat => sums += 1,
+                Op::Add | Op::Concat | Op::Mix(_) => sums += 1,
                 Op::Input | Op::BatchNorm | Op::Activation(_) | Op::Identity | Op::Zero(_) => {}
             }
         }
@@ -182,7 +182,8 @@ fn operation(op: &Op) -> u64 {
         | Op::Add
         | Op::Concat
         | Op::Identity
-        | Op::Zero(_) => name,
+        | Op::Zero(_)
+        | Op::Mix(_) => name,
     }
 }
 
