@@ -63,8 +63,8 @@ pub struct Settings {
     pub proposals: usize,
 }
 
-/// When the loss has become too curved: the mean over a window of epochs of the Hessian's dominant eigenvalue by alpha
-/// has grown by this factor since the window before. The alpha of that epoch is then the answer.
+/// When the loss has become too curved: the mean over a window of epochs of the Hessian's dominant eigenvalue by alpha, in
+/// magnitude, has grown by this factor since the window before. The alpha of that epoch is then the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Curvature {
@@ -141,7 +141,7 @@ struct After {
     alpha: Mixture,
     /// Whether its architecture has no more skip connections than it may.
     is_sound: bool,
-    /// The dominant eigenvalue.
+    /// Magnitude of the dominant eigenvalue.
     curvature: f32,
 }
 
@@ -284,7 +284,7 @@ impl Darts {
             }
             None => 0.0,
         };
-        self.done.after.push(After { alpha: self.done.alpha.clone(), is_sound, curvature: curvature as f32 });
+        self.done.after.push(After { alpha: self.done.alpha.clone(), is_sound, curvature: curvature.abs() as f32 });
         let Some((stopped, epoch)) = self.collapsed() else { return Ok(()) };
         self.done.stopped = Some(stopped);
         self.done.alpha = self.done.after[epoch].alpha.clone();
