@@ -153,15 +153,7 @@ pub trait Relaxed {
     /// What the options of the relaxed network cost at the deployed size, in the metric's unit; `None` for a metric of
     /// which that is not known. Provided for what the graph alone tells.
     fn option_costs(&mut self, supernet: &Graph, metric: Metric) -> Result<Option<OptionCosts>> {
-        let counted = match metric {
-            Metric::Params => Counted::Params,
-            Metric::Macs => Counted::Macs,
-            Metric::Flash => Counted::ModelBytes,
-            Metric::Activations | Metric::Memory | Metric::Intensity | Metric::Latency | Metric::TrainTime => {
-                return Ok(None);
-            }
-        };
-        Ok(Some(option_costs(supernet, counted)))
+        Ok(counted(metric).map(|it| option_costs(supernet, it)))
     }
 
     /// Everything that the next call depends on, for [`Relaxed::restore`].
@@ -169,6 +161,16 @@ pub trait Relaxed {
 
     /// Continues where `saved` was taken.
     fn restore(&mut self, saved: &Saved) -> Result<()>;
+}
+
+/// What the graph alone tells of a metric, option by option.
+pub fn counted(metric: Metric) -> Option<Counted> {
+    match metric {
+        Metric::Params => Some(Counted::Params),
+        Metric::Macs => Some(Counted::Macs),
+        Metric::Flash => Some(Counted::ModelBytes),
+        Metric::Activations | Metric::Memory | Metric::Intensity | Metric::Latency | Metric::TrainTime => None,
+    }
 }
 
 /// How the weights' answer to `alpha` enters its gradient.

@@ -15,6 +15,7 @@ use search::{
     chooser::{Recorded, Replay, Uniform},
     evaluator::{AlphaGradient, Minibatch, Order, Relaxed, Saved, Step},
     policy::{Controller, ControllerSettings},
+    pricing::Pricer,
     space::{
         Relax, Scale, SearchSpace,
         darts::{Cells, DARTS_V1, DARTS_V2, DartsSpace, EdgeOp, N_EDGES, key, option},
@@ -26,7 +27,7 @@ use search::{
     },
     study::{Phase, Progress, Signal, Study, Unwatched, Watch},
 };
-use targets::{Bound, Budget, Cost, Figure, Metric};
+use targets::{Bound, Budget, Cost, CostModel, Figure, Metric, Target, Work, features};
 
 fn scale(layers: usize, channels: usize, side: usize) -> Scale {
     Scale { layers, channels, input: [3, side, side], classes: 10 }
@@ -122,6 +123,39 @@ fn every_architecture_builds_and_none_is_cheaper_than_the_cheapest() {
     }
 }
 
+/// Nor by any prices of the work in it: an engine computes what is equal once.
+#[test]
+fn none_is_faster_than_the_fastest_of_the_cheapest() {
+    use EdgeOp::{AvgPool, MaxPool, SkipConnect};
+
+    let work = |cells: &Cells| features(&DartsSpace.build(cells, &scale(5, 4, 16)).expect("it fits")).0;
+    let free = |seed| {
+        let mut cells = uniform(&DartsSpace, seed);
+        for node in cells.normal.nodes.iter_mut().chain(&mut cells.reduction.nodes) {
+            node.ops = node.ops.map(|op| [MaxPool, AvgPool, SkipConnect][op as usize % 3]);
+        }
+        // Skips are free between states of one size.
+        cells.normal.nodes.iter_mut().for_each(|node| node.ops = [SkipConnect; 2]);
+        for node in &mut cells.reduction.nodes {
+            node.ops = [0, 1].map(|side| if node.inputs[side] < 2 { node.ops[side] } else { SkipConnect });
+        }
+        cells
+    };
+    let cheapest: Vec<_> = DartsSpace.cheapest().iter().map(work).collect();
+    let others: Vec<_> = (0..1000).map(|seed| work(&free(seed))).collect();
+    for seed in 0..200 {
+        // Over six orders of magnitude.
+        let mut rng = data::keyed::rng(seed, "prices", 0);
+        let mut price = |_| 10_f64.powf(f64::from(data::keyed::below(&mut rng, 6000)) / 1000.0);
+        let prices: Vec<f64> = (0..cheapest[0].len()).map(&mut price).collect();
+        let time = |work: &[f64; Work::COUNT]| work.iter().zip(&prices).map(|(a, b)| a * b).sum::<f64>();
+        let least = cheapest.iter().map(time).fold(f64::INFINITY, f64::min);
+        for other in &others {
+            assert!(least <= time(other) * (1.0 + 1e-12), "{} below {least}", time(other));
+        }
+    }
+}
+
 /// Names with their shapes.
 fn learned(graph: &Graph) -> BTreeSet<(String, Vec<usize>)> {
     let of = |id| {
@@ -161,6 +195,31 @@ fn check_relaxed<S: Relax>(space: &S, scale: Scale) {
         }
         assert_eq!(space.discretise(&leaning), arch);
     }
+}
+
+/// The work that is done for the options of an architecture, and what is fixed, is its own; but what is equal in it is
+/// computed once.
+#[test]
+fn options_have_a_latency() {
+    let target = Target::find("rpi4").expect("built in");
+    let model = CostModel::new(target);
+    let latency = model.latency.clone();
+    let pricer = Pricer::new(model, Budget::default(), None, 1);
+    let scale = scale(5, 8, 16);
+    let supernet = DartsSpace.relax(&scale).expect("it fits");
+    let costs = pricer.option_costs(&supernet, Metric::Latency).expect("it is a sum over the work");
+    for cells in [DARTS_V1, DARTS_V2, uniform(&DartsSpace, 5)] {
+        let decided = Mixture::decided(&DartsSpace.options(), &DartsSpace.chosen(&cells));
+        let (found, expected) = (
+            costs.expected(&decided),
+            latency.by_prices(&features(&DartsSpace.build(&cells, &scale).expect("it fits"))),
+        );
+        // In the relaxed network a node sums all its edges, of which an architecture's keeps two, zeros are written, and
+        // poolings are followed by norms.
+        assert!(expected < found && found < 1.5 * expected, "{found}, not {expected}");
+    }
+    assert_eq!(pricer.option_costs(&supernet, Metric::Macs), Some(option_costs(&supernet, Counted::Macs)));
+    assert_eq!(pricer.option_costs(&supernet, Metric::Memory), None);
 }
 
 #[test]
@@ -505,7 +564,12 @@ fn it_stops_before_it_collapses() {
     );
     let answer = serde_json::to_value(found[0].arch).expect("it is plain data");
     assert_eq!(explored[explored.len() - 2].arch, answer);
-    assert_eq!(best.normal.nodes.len(), 4);
+    assert_ne!(found[0].arch, best, "it has begun to collapse");
+    // Cut short within the epoch that collapses, it falls back as well.
+    let mut study = Study::new(Budget::default(), Box::new(Until(10 * explored.len() - 1, Signal::WrapUp)));
+    let settings = Settings { epochs: 60, lr: 0.02, ..Settings::default() };
+    let (darts, cut) = run(&DartsSpace, settings, &mut problem.clone(), &mut study);
+    assert_eq!((darts.stopped(), cut[0].arch), (Some(Stopped::Skips), found[0].arch));
 }
 
 #[test]

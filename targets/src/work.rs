@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use graph::{
     Graph, NodeId, Op,
     cost::{Origins, Shipped, StaticCost, static_cost_with},
+    relaxed,
 };
 use serde::{Deserialize, Serialize};
 
@@ -156,6 +157,26 @@ pub fn cost_and_features(graph: &Graph) -> (StaticCost, Features) {
         }
     }
     (cost, Features(std::array::from_fn(|work| (amounts[work] - repeated[work]) as f64)))
+}
+
+/// The work of a relaxed network by the options that it is done for, as [`relaxed::option_costs`] has other costs: of what
+/// is fixed, and by key and option. What two options would compute alike is counted for each.
+pub fn option_features(graph: &Graph) -> (Features, Vec<Vec<Features>>) {
+    let owners = relaxed::owners(graph);
+    let mut fixed = [0; Work::COUNT];
+    let mut options: Vec<Vec<[u64; Work::COUNT]>> = Vec::new();
+    static_cost_with(graph, |shipped| match (shipped.op, owners[shipped.id.index()]) {
+        (Op::Mix(_), _) => {}
+        (_, None) => add_work(&mut fixed, shipped),
+        (_, Some((key, option))) => {
+            options.resize(options.len().max(key + 1), Vec::new());
+            let row = &mut options[key];
+            row.resize(row.len().max(option + 1), [0; Work::COUNT]);
+            add_work(&mut row[option], shipped);
+        }
+    });
+    let features = |amounts: [u64; Work::COUNT]| Features(amounts.map(|it| it as f64));
+    (features(fixed), options.into_iter().map(|row| row.into_iter().map(features).collect()).collect())
 }
 
 /// Whether an operation may compute what another one has computed already: never one with weights of

@@ -203,6 +203,7 @@ impl<S: Relax> Strategy<S, dyn Relaxed + '_> for Darts {
         self.resume(network, study)?;
         while self.done.epochs < self.settings.epochs && self.done.stopped.is_none() {
             if self.alternate(&supernet, &price, network, study)? == Signal::WrapUp {
+                self.fall_back(space);
                 break;
             }
             self.done.epochs += 1;
@@ -273,7 +274,7 @@ impl Darts {
         if self.done.epochs <= self.settings.warm_up {
             return Ok(());
         }
-        let is_sound = self.settings.most_skips.is_none_or(|most| space.n_skips(&arch) <= most);
+        let is_sound = self.is_sound(space);
         let curvature = match self.settings.curvature {
             Some(Curvature { iterations, .. }) => {
                 let slopes = |alpha: &Mixture| {
@@ -292,6 +293,22 @@ impl Darts {
         let (done, total) = (self.done.epochs as u64 * n_steps, self.settings.epochs as u64 * n_steps);
         study.look(NAME, stopped.describe(), done, total)?;
         Ok(())
+    }
+
+    /// Whether the most likely architecture has no more skip connections than it may.
+    fn is_sound<S: Relax>(&self, space: &S) -> bool {
+        let arch = space.discretise(&self.done.alpha);
+        self.settings.most_skips.is_none_or(|most| space.n_skips(&arch) <= most)
+    }
+
+    /// An epoch that was cut short may have collapsed like any other: the answer is then from the last that had not.
+    fn fall_back<S: Relax>(&mut self, space: &S) {
+        if self.is_sound(space) {
+            return;
+        }
+        if let Some(sound) = self.done.after.iter().rfind(|it| it.is_sound) {
+            (self.done.alpha, self.done.stopped) = (sound.alpha.clone(), Some(Stopped::Skips));
+        }
     }
 
     /// Why to stop, and the epoch whose alpha is still good.
