@@ -582,8 +582,8 @@ fn it_stops_where_the_loss_becomes_curved() {
     let mut study = unbounded();
     let (darts, _) = run(&DartsSpace, settings(1.3), &mut problem, &mut study);
     assert_eq!(darts.stopped(), Some(Stopped::Curved));
-    // The first epoch that has another one five before it: the curvature doubles faster than that.
-    assert_eq!(study.trials().iter().filter(|it| it.phase == Phase::Explore).count(), 6);
+    // The first epoch that has an eleventh one five before it: the curvature grows faster than that.
+    assert_eq!(study.trials().iter().filter(|it| it.phase == Phase::Explore).count(), 16);
     let mut flat = Merits::of(&DartsSpace, &sound(0), 0.0);
     flat.bend = 0.0;
     assert_eq!(run(&DartsSpace, settings(1.3), &mut flat, &mut unbounded()).0.stopped(), None);

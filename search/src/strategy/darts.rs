@@ -72,14 +72,16 @@ pub struct Curvature {
     pub growth: f64,
     /// Epochs of a window.
     pub window: usize,
+    /// Epochs that train alpha before the one whose alpha may be the answer: early on the eigenvalue rises anyway.
+    pub start: usize,
     /// Iterations in which the eigenvalue is found, two gradients each.
     pub iterations: usize,
 }
 
 impl Default for Curvature {
-    /// The authors' window and factor; the number of iterations is ours.
+    /// The released code's factor, window and start; the number of iterations is ours.
     fn default() -> Self {
-        Self { growth: 1.3, window: 5, iterations: 8 }
+        Self { growth: 1.3, window: 5, start: 10, iterations: 8 }
     }
 }
 
@@ -322,12 +324,12 @@ impl Darts {
         {
             return Some((Stopped::Skips, sound));
         }
-        let Curvature { growth, window, .. } = self.settings.curvature?;
+        let Curvature { growth, window, start, .. } = self.settings.curvature?;
         let mean = |end: usize| {
             let seen = &after[(end + 1).saturating_sub(window)..=end];
             seen.iter().map(|it| f64::from(it.curvature)).sum::<f64>() / seen.len() as f64
         };
-        let before = last.checked_sub(window)?;
+        let before = last.checked_sub(window).filter(|it| start <= *it)?;
         (growth * mean(before) < mean(last)).then_some((Stopped::Curved, before))
     }
 
