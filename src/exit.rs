@@ -117,7 +117,10 @@ impl Exit {
             return Some(match error {
                 ExportError::Weights(_) | ExportError::Read(_) => Self::File,
                 ExportError::NotFinite { .. } => Self::Usage,
-                ExportError::Inputs { .. } | ExportError::Name { .. } | ExportError::Write(_) => Self::Internal,
+                ExportError::Inputs { .. }
+                | ExportError::Name { .. }
+                | ExportError::Relaxed { .. }
+                | ExportError::Write(_) => Self::Internal,
             });
         }
         if let Some(error) = link.downcast_ref::<targets::MeterError>() {

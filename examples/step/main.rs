@@ -126,7 +126,8 @@ fn node(graph: &Graph, id: graph::NodeId) -> Value {
         | Op::Concat
         | Op::ChannelsLast
         | Op::Identity
-        | Op::Zero(_) => json!({}),
+        | Op::Zero(_)
+        | Op::Mix(_) => json!({}),
     };
     said["op"] = json!(graph.op(id).name());
     said["inputs"] = graph.inputs(id).iter().map(|input| input.index()).collect();

@@ -53,6 +53,12 @@ pub enum ExportError {
     /// The weights do not serve the graph.
     #[error(transparent)]
     Weights(#[from] WeightsError),
+    /// A choice of the network is still open.
+    #[error("{node} still mixes its candidates; choose one of them before export")]
+    Relaxed {
+        /// Name of the node that mixes.
+        node: String,
+    },
     /// A weight, as folded, is infinite or not a number.
     #[error("{key} holds {value}; the training diverged, lower its learning rate and train again")]
     NotFinite {

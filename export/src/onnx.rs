@@ -111,6 +111,7 @@ impl Writer<'_> {
                 let zeros = Tensor { raw: vec![0; 4 * dims.iter().product::<usize>()], dims };
                 self.node(&name, "Constant", &[], &output, [("value", Attribute::Tensor(zeros))])
             }
+            Op::Mix(_) => Err(ExportError::Relaxed { node: name }),
         }
     }
 

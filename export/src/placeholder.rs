@@ -51,7 +51,8 @@ fn he_bound(graph: &Graph, id: NodeId) -> f32 {
         | Op::Concat
         | Op::ChannelsLast
         | Op::Identity
-        | Op::Zero(_) => 1,
+        | Op::Zero(_)
+        | Op::Mix(_) => 1,
     };
     (24.0 / 7.0 / fan_in as f32).sqrt()
 }

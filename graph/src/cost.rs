@@ -134,6 +134,31 @@ pub fn static_cost_with<T: Tally>(graph: &Graph, tally: T) -> (StaticCost, Origi
     (cost, Origins(lives.values), tally)
 }
 
+/// Shows every operation as shipped to `visit`, in execution order: copies of sections as well.
+pub fn each_shipped(graph: &Graph, visit: impl FnMut(&Shipped)) -> Origins {
+    let tally = Each(visit);
+    let mut count = Count { graph, lives: Lives::new(graph), totals: Totals::default(), lowest: 0, tally };
+    count.nodes(0..graph.n_nodes());
+    Origins(count.lives.values)
+}
+
+/// Shows each operation, and so cannot do without any.
+struct Each<F>(F);
+
+impl<F: FnMut(&Shipped)> Tally for Each<F> {
+    type Mark = ();
+
+    fn op(&mut self, shipped: &Shipped) {
+        (self.0)(shipped);
+    }
+
+    fn mark(&self) {}
+
+    fn again(&mut self, (): (), (): (), _: u32) {
+        unreachable!("nodes are counted one by one");
+    }
+}
+
 /// What adds up.
 #[derive(Clone, Copy, Default)]
 struct Totals {
@@ -308,7 +333,7 @@ impl<T: Tally> Count<'_, T> {
                     tally.op(&plain);
                     traffic += lives.compute(&plain, channels, &inputs[..1]);
                 }
-                Op::Add | Op::Concat => {
+                Op::Add | Op::Concat | Op::Mix(_) => {
                     tally.op(&plain);
                     traffic += lives.compute(&plain, channels, inputs);
                 }
@@ -419,7 +444,8 @@ pub fn params(graph: &Graph, id: NodeId) -> u64 {
         | Op::Concat
         | Op::ChannelsLast
         | Op::Identity
-        | Op::Zero(_) => 0,
+        | Op::Zero(_)
+        | Op::Mix(_) => 0,
     }
 }
 
@@ -439,7 +465,8 @@ pub fn macs(graph: &Graph, id: NodeId) -> u64 {
         | Op::Concat
         | Op::ChannelsLast
         | Op::Identity
-        | Op::Zero(_) => 0,
+        | Op::Zero(_)
+        | Op::Mix(_) => 0,
     }
 }
 

@@ -45,7 +45,8 @@ pub(crate) fn alias_of(graph: &Graph, id: NodeId, op: &Op, inputs: &[NodeId]) ->
         | Op::Add
         | Op::Concat
         | Op::ChannelsLast
-        | Op::Zero(_) => None,
+        | Op::Zero(_)
+        | Op::Mix(_) => None,
     }
 }
 

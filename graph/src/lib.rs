@@ -26,6 +26,7 @@ mod section;
 pub mod cost;
 pub mod fold;
 pub mod parallel;
+pub mod relaxed;
 pub mod weights;
 
 pub use name::Label;

@@ -35,6 +35,9 @@ pub enum Op {
     Identity,
     /// Zeros in the shape of its input, each spatial side divided by this stride, rounded up.
     Zero(usize),
+    /// A choice not yet made between two or more equal shapes: their sum, weighted by the softmax of row `key` of a
+    /// [`Mixture`](crate::relaxed::Mixture). Nodes of one key choose alike.
+    Mix(u32),
 }
 
 /// A 2-D convolution; `groups == channels` of its input makes it depthwise.
@@ -181,6 +184,7 @@ impl Op {
             Self::ChannelsLast => "ChannelsLast",
             Self::Identity => "Identity",
             Self::Zero(_) => "Zero",
+            Self::Mix(_) => "Mix",
         }
     }
 
@@ -193,7 +197,7 @@ impl Op {
         let first = inputs.next()?;
         match self {
             Self::Input => None,
-            Self::Add => (n_inputs >= 2 && inputs.all(|it| it == first)).then_some(first),
+            Self::Add | Self::Mix(_) => (n_inputs >= 2 && inputs.all(|it| it == first)).then_some(first),
             Self::Concat => {
                 let Shape::Map([mut channels, height, width]) = first.shape() else { return None };
                 for shape in inputs {
@@ -264,7 +268,8 @@ impl Op {
             | Self::Activation(_)
             | Self::Add
             | Self::Concat
-            | Self::Identity => None,
+            | Self::Identity
+            | Self::Mix(_) => None,
         }
     }
 }

@@ -2,10 +2,7 @@
 
 use std::{cmp::Reverse, collections::BinaryHeap};
 
-use crate::{
-    Graph, NodeId,
-    cost::{Shipped, Tally, static_cost_with},
-};
+use crate::{Graph, cost::each_shipped};
 
 /// Steps in which `n_workers` workers run the network as it ships, each of them one operation a step, whatever the
 /// operation. One worker needs as many steps as there are operations; any number of workers needs the operations of the
@@ -14,7 +11,8 @@ use crate::{
 /// List scheduling: of the operations whose inputs are there, those with the longest path behind them go first, of
 /// equals the earlier ones.
 pub fn parallel_steps(graph: &Graph, n_workers: usize) -> u64 {
-    let (_, origins, Ops(ops)) = static_cost_with(graph, Ops(Vec::with_capacity(graph.n_nodes())));
+    let mut ops = Vec::with_capacity(graph.n_nodes());
+    let origins = each_shipped(graph, |shipped| ops.push(shipped.id));
     let mut is_op = vec![false; graph.n_nodes()];
     ops.iter().for_each(|id| is_op[id.index()] = true);
     // By node: who reads it, how many of its inputs are still to be made, and the operations on the longest path that
@@ -50,25 +48,4 @@ pub fn parallel_steps(graph: &Graph, n_workers: usize) -> u64 {
         steps += 1;
     }
     steps
-}
-
-/// The operations of the network as it ships.
-struct Ops(Vec<NodeId>);
-
-impl Tally for Ops {
-    type Mark = usize;
-
-    fn op(&mut self, shipped: &Shipped) {
-        self.0.push(shipped.id);
-    }
-
-    fn mark(&self) -> usize {
-        self.0.len()
-    }
-
-    fn again(&mut self, from: usize, to: usize, later: u32) {
-        self.0.extend_from_within(from..to);
-        let start = self.0.len() - (to - from);
-        self.0[start..].iter_mut().for_each(|id| *id = id.later(later));
-    }
 }

@@ -78,7 +78,8 @@ pub fn parameters(graph: &Graph, id: NodeId) -> Vec<(&'static str, Vec<usize>)> 
         | Op::Concat
         | Op::ChannelsLast
         | Op::Identity
-        | Op::Zero(_) => Vec::new(),
+        | Op::Zero(_)
+        | Op::Mix(_) => Vec::new(),
     }
 }
 

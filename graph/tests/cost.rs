@@ -102,6 +102,7 @@ fn everything_else() {
     check_one(Op::Zero(3), MAP, [0, 0, 4 * 6 * 6, map + 144, map + 144, 1]);
     // One buffer, read three times.
     check(&build(MAP, &[("sum", Op::Add, &[0, 0, 0])]), [0, 0, 0, 2 * map, 4 * map, 1]);
+    check(&build(MAP, &[("mix", Op::Mix(0), &[0, 0])]), [0, 0, 0, 2 * map, 3 * map, 1]);
     check(&build(MAP, &[("both", Op::Concat, &[0, 0])]), [0, 0, 0, 3 * map, 4 * map, 1]);
     check(&Graph::default(), [0; 6]);
 }

@@ -42,6 +42,7 @@ fn shapes_are_inferred() {
     check(Op::Linear(9), &[VECTOR], Shape::Vector(9));
     check(Op::Concat, &[MAP, Shape::Map([2, 5, 7]), MAP], Shape::Map([10, 5, 7]));
     check(Op::Add, &[VECTOR, VECTOR, VECTOR], VECTOR);
+    check(Op::Mix(7), &[MAP, MAP, MAP], MAP);
     check(Op::Zero(2), &[MAP], Shape::Map([4, 3, 4]));
     check(Op::ChannelsLast, &[MAP], Shape::Map([5, 7, 4]));
     for op in [Op::BatchNorm, Op::Identity, Op::Activation(Activation::Tanh)] {
@@ -105,6 +106,8 @@ fn what_does_not_fit_is_refused_by_name() {
     // The number of inputs.
     refuse(Op::Add, &[MAP]);
     refuse(Op::Add, &[MAP, Shape::Map([4, 5, 8])]);
+    refuse(Op::Mix(0), &[MAP]);
+    refuse(Op::Mix(0), &[MAP, VECTOR]);
     refuse(Op::Concat, &[]);
     refuse(Op::Concat, &[VECTOR, VECTOR]);
     refuse(Op::Concat, &[MAP, Shape::Map([4, 7, 5])]);

@@ -9,7 +9,7 @@ mod proto;
 mod shapes;
 mod wire;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -216,7 +216,7 @@ fn is_word(symbol: &str) -> bool {
         && symbol.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
-/// Node indices, every node after those it reads. Refuses undefined and doubly defined values, and cycles.
+/// Node indices, every node after those it reads, in the order of the file otherwise. Refuses undefined and doubly defined values, and cycles.
 fn topological_order(network: &Network) -> Result<Vec<usize>, Rejected> {
     let mut maker: HashMap<&str, Option<usize>> = HashMap::new();
     for (name, _) in &network.initializers {
@@ -258,14 +258,16 @@ fn topological_order(network: &Network) -> Result<Vec<usize>, Rejected> {
             }
         }
     }
-    let mut order = (0..network.nodes.len()).filter(|&idx| n_missing[idx] == 0).collect::<Vec<_>>();
-    let mut next = 0;
-    while let Some(&ready) = order.get(next) {
-        next += 1;
-        for &reader in &readers[ready] {
+    // Of the nodes that are ready the first in the file comes first: a file that is in order stays as it is, and its
+    // values live as long as the engine keeps them.
+    let mut ready: BTreeSet<usize> = (0..network.nodes.len()).filter(|&idx| n_missing[idx] == 0).collect();
+    let mut order = Vec::with_capacity(network.nodes.len());
+    while let Some(next) = ready.pop_first() {
+        order.push(next);
+        for &reader in &readers[next] {
             n_missing[reader] -= 1;
             if n_missing[reader] == 0 {
-                order.push(reader);
+                ready.insert(reader);
             }
         }
     }

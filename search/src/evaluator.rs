@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
-use graph::{Graph, weights::Weights};
-use targets::Cost;
+use graph::{
+    Graph,
+    relaxed::{Counted, Mixture, OptionCosts, option_costs},
+    weights::Weights,
+};
+use targets::{Cost, Metric};
 
 use crate::Result;
 
@@ -117,6 +121,85 @@ pub trait SharedWeights {
 
     /// Continues where `saved` was taken.
     fn restore(&mut self, saved: &Saved) -> Result<()>;
+}
+
+/// One network whose choices are open: its weights `w` and the logits `alpha` of its choices are trained in turn, on
+/// two halves of the training part.
+///
+/// Batch norm uses the statistics of the minibatch. An option of weight 0 need not be computed.
+pub trait Relaxed {
+    /// Minibatches in one pass over the weights' half.
+    fn n_batches(&self) -> usize;
+
+    /// One optimizer step of `w` on the next minibatch of its half, `alpha` held.
+    fn step_weights(&mut self, supernet: &Graph, alpha: &Mixture) -> Result<Step>;
+
+    /// The loss on a minibatch of the other half, and its gradient with respect to `alpha`. Changes neither.
+    fn alpha_gradient(
+        &mut self,
+        supernet: &Graph,
+        alpha: &Mixture,
+        order: Order,
+        minibatch: Minibatch,
+    ) -> Result<AlphaGradient>;
+
+    /// Accuracy on the whole of the other half, in `[0, 1]`. A mixture with nothing left open gives that of one
+    /// architecture with shared weights.
+    fn validate(&mut self, supernet: &Graph, alpha: &Mixture) -> Result<f64>;
+
+    /// What `deployed` costs on the target: statically, and by prediction or measurement.
+    fn cost(&mut self, deployed: &Graph) -> Result<Cost>;
+
+    /// What the options of the relaxed network cost at the deployed size, in the metric's unit; `None` for a metric of
+    /// which that is not known. Provided for what the graph alone tells.
+    fn option_costs(&mut self, supernet: &Graph, metric: Metric) -> Result<Option<OptionCosts>> {
+        Ok(counted(metric).map(|it| option_costs(supernet, it)))
+    }
+
+    /// Everything that the next call depends on, for [`Relaxed::restore`].
+    fn save(&self) -> Result<Saved>;
+
+    /// Continues where `saved` was taken.
+    fn restore(&mut self, saved: &Saved) -> Result<()>;
+}
+
+/// What the graph alone tells of a metric, option by option.
+pub fn counted(metric: Metric) -> Option<Counted> {
+    match metric {
+        Metric::Params => Some(Counted::Params),
+        Metric::Macs => Some(Counted::Macs),
+        Metric::Flash => Some(Counted::ModelBytes),
+        Metric::Activations | Metric::Memory | Metric::Intensity | Metric::Latency | Metric::TrainTime => None,
+    }
+}
+
+/// How the weights' answer to `alpha` enters its gradient.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Order {
+    /// Not at all: `d L_val(w, alpha) / d alpha`.
+    First,
+    /// By the one step that they are about to take: `d L_val(w - xi * d L_train(w, alpha) / dw, alpha) / d alpha`, with
+    /// the minibatch and the learning rate `xi` of the next [`Relaxed::step_weights`]. See [`crate::bilevel`].
+    Second,
+}
+
+/// On which minibatch of its half the gradient of `alpha` is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Minibatch {
+    /// The next one.
+    Next,
+    /// That of the call before, or the first one: for differences of gradients.
+    Same,
+}
+
+/// What a validation minibatch says of `alpha`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AlphaGradient {
+    /// Mean cross-entropy over the minibatch, in nats.
+    pub loss: f64,
+    /// Its derivative by each logit, by key and option.
+    pub rows: Vec<Vec<f32>>,
 }
 
 /// The state of shared training between two calls.

@@ -3,6 +3,7 @@
 //! Reading order: `chooser` (how decisions are asked for), `space` (what may be decided),
 //! `evaluator` (how good and how dear a decision is), then any file of `strategy`.
 
+pub mod bilevel;
 pub mod chooser;
 pub mod dictionary;
 pub mod evaluator;

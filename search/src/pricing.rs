@@ -7,12 +7,16 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use graph::Graph;
+use graph::{
+    Graph,
+    relaxed::{OptionCosts, option_costs},
+};
 use targets::{
     Budget, Cost, CostModel, Features, Figure, Judgement, Meter, MeterErrorKind, Metric, Reading, Source, features,
+    option_features,
 };
 
-use crate::Result;
+use crate::{Result, evaluator::counted};
 
 /// Prices networks for one target.
 pub struct Pricer {
@@ -100,6 +104,18 @@ impl Pricer {
             cost.set(*metric, figure.clone());
         }
         cost
+    }
+
+    /// What the options of a relaxed network cost, for [`Relaxed::option_costs`](crate::evaluator::Relaxed): by the graph,
+    /// and latency by the prices of its work, in seconds.
+    pub fn option_costs(&self, supernet: &Graph, metric: Metric) -> Option<OptionCosts> {
+        if metric != Metric::Latency {
+            return counted(metric).map(|it| option_costs(supernet, it));
+        }
+        let (fixed, options) = option_features(supernet);
+        let seconds = |features: &Features| self.model.latency.by_prices(features);
+        let options = options.iter().map(|row| row.iter().map(seconds).collect()).collect();
+        Some(OptionCosts { fixed: seconds(&fixed), options })
     }
 
     fn measure(&mut self, deployed: &Graph, cost: &mut Cost) -> Result<()> {

@@ -190,6 +190,7 @@ fn describe(graph: &Graph, id: NodeId) -> String {
         Op::Add => format!("add {}", graph.inputs(id).len()),
         Op::Concat => format!("concat {}", graph.inputs(id).len()),
         Op::ChannelsLast => "channels last".to_owned(),
+        Op::Mix(_) => format!("mix {}", graph.inputs(id).len()),
         op @ (Op::Input | Op::Activation(_) | Op::Identity | Op::Zero(_)) => op.name().to_lowercase(),
     }
 }

@@ -128,6 +128,12 @@ impl LatencyModel {
         Figure { value, low, high, source: Source::Estimated { by: self.rests_on() } }
     }
 
+    /// Seconds by the prices alone: of parts of a network, what adds up to that of the whole. What the model has learned of
+    /// whole networks is left out.
+    pub fn by_prices(&self, features: &Features) -> f64 {
+        self.prices.iter().zip(&features.0).map(|(price, amount)| price * amount).sum()
+    }
+
     /// As [`LatencyModel::predict`], but what no network of at least this work is predicted below. Prices add up over
     /// the work; the correction does not, and is taken as the largest that there can be.
     pub fn floor(&self, features: &Features) -> Figure {

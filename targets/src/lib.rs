@@ -63,4 +63,4 @@ pub use stats::Summary;
 pub use target::{Processor, Target, TargetError};
 pub use validity::{Allow, Note, Reason};
 pub use verdict::{Regression, Verdict, against_bound, regression};
-pub use work::{Features, Work, features};
+pub use work::{Features, Work, features, option_features};

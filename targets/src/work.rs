@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use graph::{
     Graph, NodeId, Op,
-    cost::{Origins, Shipped, StaticCost, Tally, static_cost_with},
+    cost::{Origins, Shipped, StaticCost, Tally, each_shipped, static_cost_with},
+    relaxed,
 };
 use serde::{Deserialize, Serialize};
 
@@ -180,6 +181,26 @@ impl Tally for Amounts {
     }
 }
 
+/// The work of a relaxed network by the options that it is done for, as [`relaxed::option_costs`] has other costs: of what
+/// is fixed, and by key and option. What two options would compute alike is counted for each.
+pub fn option_features(graph: &Graph) -> (Features, Vec<Vec<Features>>) {
+    let owners = relaxed::owners(graph);
+    let mut fixed = [0; Work::COUNT];
+    let mut options: Vec<Vec<[u64; Work::COUNT]>> = Vec::new();
+    each_shipped(graph, |shipped| match (shipped.op, owners[shipped.id.index()]) {
+        (Op::Mix(_), _) => {}
+        (_, None) => add_work(&mut fixed, shipped),
+        (_, Some((key, option))) => {
+            options.resize(options.len().max(key + 1), Vec::new());
+            let row = &mut options[key];
+            row.resize(row.len().max(option + 1), [0; Work::COUNT]);
+            add_work(&mut row[option], shipped);
+        }
+    });
+    let features = |amounts: [u64; Work::COUNT]| Features(amounts.map(|it| it as f64));
+    (features(fixed), options.into_iter().map(|row| row.into_iter().map(features).collect()).collect())
+}
+
 /// Whether an operation may compute what another one has computed already: never one with weights of
 /// its own. Activations are part of the convolution before them to many engines.
 #[inline(always)]
@@ -193,7 +214,8 @@ fn may_repeat(op: &Op) -> bool {
         | Op::Concat
         | Op::ChannelsLast
         | Op::Identity
-        | Op::Zero(_) => true,
+        | Op::Zero(_)
+        | Op::Mix(_) => true,
     }
 }
 
@@ -277,5 +299,7 @@ fn add_work(amounts: &mut [u64; Work::COUNT], shipped: &Shipped) {
         Op::Input | Op::Identity | Op::BatchNorm | Op::Zero(_) => add(Work::Elementwise, writes),
         Op::Add => add(Work::Elementwise, writes * (inputs.len() as u64 - 1)),
         Op::Concat | Op::ChannelsLast => add(Work::Concat, writes),
+        // A product and a sum of each value that it reads, as cheap as an addition of as many.
+        Op::Mix(_) => add(Work::Elementwise, writes * inputs.len() as u64),
     }
 }

@@ -102,6 +102,7 @@ fn step(graph: &Graph, weights: &Weights, id: NodeId, inputs: &[&Value], image: 
                 inputs.iter().map(|it| it.at(c, y, x)).sum()
             })
         }
+        Op::Mix(_) => unreachable!("what is still open has no one value"),
         Op::Concat => {
             let (height, width) = (x().height, x().width);
             let data: Vec<f64> = inputs.iter().flat_map(|it| it.data.clone()).collect();

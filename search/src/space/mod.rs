@@ -3,6 +3,7 @@
 pub mod blocks;
 pub mod cell;
 pub mod chain;
+pub mod darts;
 pub mod enas_macro;
 pub mod enas_micro;
 pub mod fabric;
@@ -16,7 +17,7 @@ mod parts;
 use std::fmt::Debug;
 
 use data::FrontEnd;
-use graph::{Graph, GraphError, NodeId, Shape};
+use graph::{Graph, GraphError, NodeId, Shape, relaxed::Mixture};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::chooser::{Chooser, Odometer};
@@ -67,6 +68,36 @@ pub trait Morph: SearchSpace {
     /// What a network that reads architectures reads: for each layer its features, as indices into one table a
     /// feature. All layers have as many features.
     fn embed(&self, arch: &Self::Arch) -> Vec<Vec<usize>>;
+}
+
+/// A space all of whose architectures are in one network with open choices.
+pub trait Relax: SearchSpace {
+    /// The network with every choice open: an ordinary one, but for its [`Op::Mix`](graph::Op::Mix) nodes. The parameters
+    /// of an architecture's own network are among its, under the same names.
+    ///
+    /// # Errors
+    /// The image is too small for the reductions of this scale.
+    fn relax(&self, scale: &Scale) -> Result<Graph, GraphError>;
+
+    /// Options of each choice, by the key of its mixes: their number, in the order in which the mixes read them.
+    fn options(&self) -> Vec<usize>;
+
+    /// All architectures by the sum of the scores of what they choose, the largest first. `scores` has one a key and
+    /// option; what an architecture does not use has no part in its sum.
+    fn strongest(&self, scores: &[Vec<f64>]) -> impl Iterator<Item = Self::Arch>;
+
+    /// The option that `arch` chooses, by key: the relaxed network computes what the architecture's own does once no
+    /// other has a weight, up to batch norm that only the relaxed one has.
+    fn chosen(&self, arch: &Self::Arch) -> Vec<usize>;
+
+    /// Skip connections of a cell that keeps its size: where they are many a relaxed search has collapsed.
+    fn n_skips(&self, arch: &Self::Arch) -> usize;
+
+    /// The most likely architecture.
+    fn discretise(&self, alpha: &Mixture) -> Self::Arch {
+        let scores: Vec<Vec<f64>> = (0..alpha.logits.len()).map(|key| alpha.log_weights(key)).collect();
+        self.strongest(&scores).next().expect("a space is not empty")
+    }
 }
 
 /// A set of architectures, and the graph each of them stands for.

@@ -9,8 +9,8 @@ use graph::{Activation, Conv2d, Graph, GraphError, NodeId, Op, Pool2d};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Morph, Scale, SearchSpace,
-    parts::{classify, conv_norm, stem},
+    Morph, Relax, Scale, SearchSpace,
+    parts::{best_first, classify, conv_norm, stem},
 };
 use crate::chooser::{Chooser, Kind, Question};
 
@@ -113,24 +113,7 @@ impl SearchSpace for NasBench201 {
     }
 
     fn build(&self, arch: &Arch, scale: &Scale) -> Result<Graph, GraphError> {
-        let mut graph = Graph::with_capacity(3 * scale.layers * 24 + 32);
-        let image = scale.begin(&mut graph)?;
-        let mut last = stem(&mut graph, image, scale.channels)?;
-        let mut channels = scale.channels;
-        for stage in 0..3 {
-            if 0 < stage {
-                channels *= 2;
-                last = graph.within(("reduction", stage), |graph| residual(graph, last, channels))?;
-            }
-            for layer in 0..scale.layers {
-                let index = stage * scale.layers + layer;
-                last = graph.within(("cell", index), |graph| cell(graph, arch, last, channels))?;
-            }
-        }
-        let norm = graph.add("norm", Op::BatchNorm, &[last])?;
-        let relu = graph.add("relu", Op::Activation(Activation::Relu), &[norm])?;
-        classify(&mut graph, relu, scale.classes)?;
-        Ok(graph)
+        network(scale, |graph, idx, source, channels| edge(graph, arch.edges[idx], source, channels))
     }
 
     /// `5^6`.
@@ -145,6 +128,34 @@ impl SearchSpace for NasBench201 {
         (0..1 << EDGES.len())
             .map(|set: usize| Arch { edges: std::array::from_fn(|edge| free[set >> edge & 1]) })
             .collect()
+    }
+}
+
+impl Relax for NasBench201 {
+    /// All five operations on each edge; its mixes have the edge's number as their key, in every cell.
+    fn relax(&self, scale: &Scale) -> Result<Graph, GraphError> {
+        network(scale, |graph, idx, source, channels| {
+            let options = EdgeOp::ALL.into_iter().map(|op| edge(graph, op, source, channels));
+            let options = options.collect::<Result<Vec<_>, _>>()?;
+            graph.add("mix", Op::Mix(idx as u32), &options)
+        })
+    }
+
+    fn options(&self) -> Vec<usize> {
+        vec![EdgeOp::ALL.len(); EDGES.len()]
+    }
+
+    fn strongest(&self, scores: &[Vec<f64>]) -> impl Iterator<Item = Arch> {
+        let list = |row: &Vec<f64>| row.iter().copied().zip(EdgeOp::ALL).collect();
+        best_first(scores.iter().map(list).collect()).map(|ops| Arch { edges: std::array::from_fn(|edge| ops[edge]) })
+    }
+
+    fn chosen(&self, arch: &Arch) -> Vec<usize> {
+        arch.edges.iter().map(|op| *op as usize).collect()
+    }
+
+    fn n_skips(&self, arch: &Arch) -> usize {
+        arch.edges.iter().filter(|op| **op == EdgeOp::SkipConnect).count()
     }
 }
 
@@ -163,23 +174,39 @@ impl Morph for NasBench201 {
     }
 }
 
-fn cell(graph: &mut Graph, arch: &Arch, input: NodeId, channels: usize) -> Result<NodeId, GraphError> {
+/// What stands on an edge, by its number, what it reads and its channels.
+type AddEdge<'a> = dyn FnMut(&mut Graph, usize, NodeId, usize) -> Result<NodeId, GraphError> + 'a;
+
+fn network(
+    scale: &Scale,
+    mut add_edge: impl FnMut(&mut Graph, usize, NodeId, usize) -> Result<NodeId, GraphError>,
+) -> Result<Graph, GraphError> {
+    let mut graph = Graph::with_capacity(3 * scale.layers * 24 + 32);
+    let image = scale.begin(&mut graph)?;
+    let mut last = stem(&mut graph, image, scale.channels)?;
+    let mut channels = scale.channels;
+    for stage in 0..3 {
+        if 0 < stage {
+            channels *= 2;
+            last = graph.within(("reduction", stage), |graph| residual(graph, last, channels))?;
+        }
+        for layer in 0..scale.layers {
+            let index = stage * scale.layers + layer;
+            last = graph.within(("cell", index), |graph| cell(graph, &mut add_edge, last, channels))?;
+        }
+    }
+    let norm = graph.add("norm", Op::BatchNorm, &[last])?;
+    let relu = graph.add("relu", Op::Activation(Activation::Relu), &[norm])?;
+    classify(&mut graph, relu, scale.classes)?;
+    Ok(graph)
+}
+
+fn cell(graph: &mut Graph, add_edge: &mut AddEdge, input: NodeId, channels: usize) -> Result<NodeId, GraphError> {
     let mut nodes = [input; 4];
     for to in 1..4 {
         let mut ends = Vec::with_capacity(3);
         for (idx, (from, _)) in EDGES.into_iter().enumerate().filter(|(_, (_, target))| *target == to) {
-            let source = nodes[from];
-            ends.push(graph.within(("edge", idx), |graph| match arch.edges[idx] {
-                EdgeOp::None => graph.add("none", Op::Zero(1), &[source]),
-                EdgeOp::SkipConnect => graph.add("skip_connect", Op::Identity, &[source]),
-                EdgeOp::Conv1 => {
-                    graph.within("nor_conv_1x1", |graph| conv(graph, source, Conv2d::same(channels, 1, 1)))
-                }
-                EdgeOp::Conv3 => {
-                    graph.within("nor_conv_3x3", |graph| conv(graph, source, Conv2d::same(channels, 3, 1)))
-                }
-                EdgeOp::AvgPool => graph.add("avg_pool_3x3", Op::AvgPool(Pool2d::same(3, 1)), &[source]),
-            })?);
+            ends.push(graph.within(("edge", idx), |graph| add_edge(graph, idx, nodes[from], channels))?);
         }
         nodes[to] = match ends[..] {
             [end] => end,
@@ -187,6 +214,16 @@ fn cell(graph: &mut Graph, arch: &Arch, input: NodeId, channels: usize) -> Resul
         };
     }
     Ok(nodes[3])
+}
+
+fn edge(graph: &mut Graph, op: EdgeOp, source: NodeId, channels: usize) -> Result<NodeId, GraphError> {
+    match op {
+        EdgeOp::None => graph.add("none", Op::Zero(1), &[source]),
+        EdgeOp::SkipConnect => graph.add("skip_connect", Op::Identity, &[source]),
+        EdgeOp::Conv1 => graph.within("nor_conv_1x1", |graph| conv(graph, source, Conv2d::same(channels, 1, 1))),
+        EdgeOp::Conv3 => graph.within("nor_conv_3x3", |graph| conv(graph, source, Conv2d::same(channels, 3, 1))),
+        EdgeOp::AvgPool => graph.add("avg_pool_3x3", Op::AvgPool(Pool2d::same(3, 1)), &[source]),
+    }
 }
 
 /// ReLU, convolution, batch norm.

@@ -1,5 +1,7 @@
 //! What networks of several spaces are built from.
 
+use std::{cmp::Ordering, collections::BinaryHeap};
+
 use graph::{Activation, Conv2d, Graph, GraphError, NodeId, Op};
 
 /// Something that several nodes may read, and its ReLU once somebody has asked for it.
@@ -64,3 +66,58 @@ pub(super) fn read_cells(n_cells: usize, reads: impl Fn(usize) -> [bool; 2]) -> 
     }
     is_read
 }
+
+/// One item of each list, in every combination, by the sum of their scores: the largest first, of equals the one whose
+/// items stand earlier in their lists.
+pub(super) fn best_first<T: Copy>(mut lists: Vec<Vec<(f64, T)>>) -> impl Iterator<Item = Vec<T>> {
+    for list in &mut lists {
+        list.sort_by(|(a, _), (b, _)| b.total_cmp(a));
+    }
+    let combined = move |places: Vec<usize>, moved: usize, lists: &[Vec<(f64, T)>]| {
+        let score = places.iter().zip(lists).map(|(&place, list)| list[place].0).sum();
+        Combined { score, places, moved }
+    };
+    let mut next = BinaryHeap::new();
+    if lists.iter().all(|list| !list.is_empty()) {
+        next.push(combined(vec![0; lists.len()], 0, &lists));
+    }
+    std::iter::from_fn(move || {
+        let Combined { places, moved, .. } = next.pop()?;
+        // The last list that was moved on from, or a later one: each combination then follows from one other, no worse.
+        for list in moved..lists.len() {
+            if places[list] + 1 < lists[list].len() {
+                let mut places = places.clone();
+                places[list] += 1;
+                next.push(combined(places, list, &lists));
+            }
+        }
+        Some(places.iter().zip(&lists).map(|(&place, list)| list[place].1).collect())
+    })
+}
+
+/// The place in each list, and the last list in which it is not the first.
+struct Combined {
+    score: f64,
+    places: Vec<usize>,
+    moved: usize,
+}
+
+impl Ord for Combined {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.score.total_cmp(&other.score).then_with(|| other.places.cmp(&self.places))
+    }
+}
+
+impl PartialOrd for Combined {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Combined {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Combined {}

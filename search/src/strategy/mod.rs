@@ -3,6 +3,7 @@
 pub mod asha;
 pub mod benas;
 pub mod bsn;
+pub mod darts;
 pub mod enas;
 pub mod epnas;
 pub mod evolution;

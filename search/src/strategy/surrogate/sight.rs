@@ -84,7 +84,7 @@ impl Sight {
                     convs += 1;
                 }
                 Op::MaxPool(_) | Op::AvgPool(_) | Op::GlobalAvgPool => pools += 1,
-                Op::Add | Op::Concat => sums += 1,
+                Op::Add | Op::Concat | Op::Mix(_) => sums += 1,
                 Op::Input | Op::BatchNorm | Op::Activation(_) | Op::ChannelsLast | Op::Identity | Op::Zero(_) => {}
             }
         }
@@ -183,7 +183,8 @@ fn operation(op: &Op) -> u64 {
         | Op::Concat
         | Op::ChannelsLast
         | Op::Identity
-        | Op::Zero(_) => name,
+        | Op::Zero(_)
+        | Op::Mix(_) => name,
     }
 }
 
