@@ -27,6 +27,31 @@ pub struct WeightBank {
     parameters: BTreeMap<Key, Parameter>,
 }
 
+/// Gradients by parameters, flat.
+#[derive(Clone, Debug)]
+pub(super) struct Slopes(Vec<(Key, Tensor<1>)>);
+
+impl Slopes {
+    /// Those of what was lent and tracked.
+    pub(super) fn of(graph: &Graph, loan: &Loan, gradients: &mut Gradients) -> Self {
+        let mut taken = Vec::new();
+        for id in graph.ids() {
+            for ((suffix, shape), lent) in parameters(graph, id).into_iter().zip(&loan[id.index()]) {
+                if let Some(gradient) = lent.grad_remove(gradients) {
+                    taken.push(((format!("{}.{suffix}", graph.name(id)), shape), gradient));
+                }
+            }
+        }
+        Self(taken)
+    }
+
+    /// Their common norm, `[1]`.
+    pub(super) fn norm(&self) -> Tensor<1> {
+        let squares = self.0.iter().map(|(_, gradient)| gradient.clone().square().sum()).collect();
+        Tensor::cat(squares, 0).sum().sqrt()
+    }
+}
+
 /// Full name with suffix, and axes.
 type Key = (String, Vec<usize>);
 
@@ -87,20 +112,12 @@ impl WeightBank {
     /// `v <- momentum v + g`, then `w <- w - lr (g + momentum v)` with `g` the clipped gradient plus
     /// weight decay (Nesterov's momentum as in Sutskever et al.).
     pub fn step(&mut self, graph: &Graph, loan: &Loan, mut gradients: Gradients, lr: f64, recipe: &Recipe) {
-        let mut taken: Vec<(Key, Tensor<1>)> = Vec::new();
-        for id in graph.ids() {
-            for ((suffix, shape), lent) in parameters(graph, id).into_iter().zip(&loan[id.index()]) {
-                if let Some(gradient) = lent.grad_remove(&mut gradients) {
-                    taken.push(((format!("{}.{suffix}", graph.name(id)), shape), gradient));
-                }
-            }
-        }
-        debug_assert!(!taken.is_empty(), "a network without gradients learns nothing");
-        let squares = taken.iter().map(|(_, gradient)| gradient.clone().square().sum()).collect();
-        let norm = Tensor::cat(squares, 0).sum().sqrt();
+        let taken = Slopes::of(graph, loan, &mut gradients);
+        debug_assert!(!taken.0.is_empty(), "a network without gradients learns nothing");
+        let norm = taken.norm();
         // A tensor of one value: scaling needs no look at it from the host.
         let scale = (norm.add_scalar(1e-12).recip().mul_scalar(recipe.clip)).clamp_max(1.0);
-        for (key, gradient) in taken {
+        for (key, gradient) in taken.0 {
             let Some(parameter) = self.parameters.get_mut(&key) else { continue };
             let value = parameter.value.clone();
             let mut gradient = gradient * scale.clone();
@@ -114,6 +131,15 @@ impl WeightBank {
             let step = gradient + velocity.clone().mul_scalar(recipe.momentum);
             parameter.value = value - step.mul_scalar(lr);
             parameter.velocity = Some(velocity);
+        }
+    }
+
+    /// Moves parameters by `scale` times what `slopes` has for them.
+    pub(super) fn shift(&mut self, slopes: &Slopes, scale: f64) {
+        for (key, slope) in &slopes.0 {
+            if let Some(parameter) = self.parameters.get_mut(key) {
+                parameter.value = parameter.value.clone() + slope.clone().mul_scalar(scale);
+            }
         }
     }
 

@@ -8,6 +8,7 @@ mod steps;
 pub mod alone;
 pub mod fit;
 pub mod ops;
+pub mod relaxed;
 pub mod shared;
 
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use data::{Augment, Batch, Normalisation, Part};
 
 pub use bank::WeightBank;
-pub use network::{Statistics, forward};
+pub use network::{Shares, Statistics, forward, forward_open};
 pub use recipe::{Recipe, Schedule};
 
 /// The images of one run: a training part divided into training and validation indices.

@@ -54,17 +54,69 @@ pub fn forward(
     statistics: Statistics,
     dropout: Option<Tensor<2>>,
 ) -> (Tensor<2>, Vec<BatchStatistics>) {
-    let steps = if may_chain(&image) { chained(graph) } else { singles(graph) };
-    let mut left = vec![0_u32; graph.n_nodes()];
-    for input in steps.iter().flat_map(|step| step.reads(graph)) {
-        left[input.index()] += 1;
+    forward_open(graph, loan, image, statistics, dropout, &Shares::default())
+}
+
+/// What the mixes of a relaxed network weigh their options with.
+#[derive(Clone, Debug, Default)]
+pub struct Shares {
+    /// By key: `[n_options]`, the softmax of its logits.
+    pub weights: Vec<Tensor<1>>,
+    /// By key and option, whether it has no weight at all: it is not computed.
+    pub is_out: Vec<Vec<bool>>,
+}
+
+impl Shares {
+    /// The options of mix `id` that count, with their numbers. What is zero whatever its weight is left out, unless there
+    /// is nothing else.
+    fn options<'a>(&'a self, graph: &'a Graph, id: NodeId, key: u32) -> impl Iterator<Item = (usize, NodeId)> + 'a {
+        let is_out = &self.is_out[key as usize];
+        let all = move || graph.inputs(id).iter().copied().enumerate().filter(|(option, _)| !is_out[*option]);
+        let is_zero = |id: NodeId| matches!(graph.op(id), Op::Zero(_));
+        let has_other = all().any(|(_, input)| !is_zero(input));
+        all().filter(move |(_, input)| !has_other || !is_zero(*input))
     }
+
+    /// What a step reads.
+    fn reads(&self, graph: &Graph, step: &Step) -> Vec<NodeId> {
+        match (step, graph.op(step.id())) {
+            (Step::Single(id), Op::Mix(key)) => self.options(graph, *id, *key).map(|(_, input)| input).collect(),
+            _ => step.reads(graph).to_vec(),
+        }
+    }
+}
+
+/// As [`forward`], for a network whose choices are open: each mix is the sum of its options, weighed by `shares`.
+pub fn forward_open(
+    graph: &Graph,
+    loan: &Loan,
+    image: Tensor<4>,
+    statistics: Statistics,
+    dropout: Option<Tensor<2>>,
+    shares: &Shares,
+) -> (Tensor<2>, Vec<BatchStatistics>) {
+    let mut steps = if may_chain(&image) { chained(graph) } else { singles(graph) };
+    // From the end: how many steps read each value, of those that the output depends on.
+    let mut left = vec![0_u32; graph.n_nodes()];
+    if let Some(output) = graph.output() {
+        left[output.index()] = 1;
+    }
+    let mut is_read = Vec::with_capacity(steps.len());
+    for step in steps.iter().rev() {
+        is_read.push(0 < left[step.id().index()]);
+        if 0 < left[step.id().index()] {
+            shares.reads(graph, step).iter().for_each(|input| left[input.index()] += 1);
+        }
+    }
+    let mut is_read = is_read.into_iter().rev();
+    steps.retain(|_| is_read.next().unwrap_or(true));
     let mut values: Vec<Option<Value>> = vec![None; left.len()];
     let mut seen = Vec::new();
     let mut image = Some(image);
     for step in &steps {
         let id = step.id();
-        let mut inputs = step.reads(graph).iter().map(|input| {
+        let reads = shares.reads(graph, step);
+        let mut inputs = reads.iter().map(|input| {
             let at = input.index();
             left[at] -= 1;
             // The last reader takes the value: memory is given back, and operations may work in place.
@@ -143,6 +195,19 @@ pub fn forward(
             }
             Op::GlobalAvgPool => Value::Vector(adaptive_avg_pool2d(one().map(), [1, 1]).flatten(1, 3)),
             Op::Add => inputs.reduce(Value::add).expect("an addition has inputs"),
+            Op::Mix(key) => {
+                let weights = &shares.weights[*key as usize];
+                let options: Vec<usize> = shares.options(graph, id, *key).map(|(option, _)| option).collect();
+                let weighed = inputs.zip(options).map(|(value, option)| {
+                    let weight = weights.clone().slice([option..option + 1]);
+                    match value {
+                        Value::Map(x) => Value::Map(x * weight.reshape([1, 1, 1, 1])),
+                        Value::Vector(x) => Value::Vector(x * weight.reshape([1, 1])),
+                        Value::Left(..) => unreachable!("only chains read what is left to normalise"),
+                    }
+                });
+                weighed.reduce(Value::add).expect("a mix has options")
+            }
             Op::Concat => Value::Map(Tensor::cat(inputs.map(Value::map).collect(), 1)),
             Op::ChannelsLast => Value::Map(one().map().permute([0, 2, 3, 1])),
             Op::Identity => one(),

@@ -1,0 +1,506 @@
+//! Relaxed networks on real images: [`Relaxed`] in Burn.
+
+use std::time::{Duration, Instant};
+
+use burn::tensor::{Device, Gradients, Tensor, TensorData, activation::softmax};
+use data::{Batch, Batches, Pass};
+use graph::{
+    Graph, Op,
+    relaxed::{Mixture, OptionCosts},
+};
+use search::{
+    Error, Result, bilevel,
+    evaluator::{AlphaGradient, Minibatch, Order, Relaxed, Saved, Step},
+    pricing::Pricer,
+};
+use targets::{Cost, Metric};
+
+use super::{
+    Compute, Recipe, Statistics, TrainingSet, WeightBank,
+    bank::{Loan, Slopes},
+    cross_entropy, images, n_correct,
+    network::{Shares, forward_open},
+    shared::on_pool,
+};
+
+/// One relaxed network: its weights learn from one half of the training part, its choices from the other.
+pub struct Relaxation {
+    set: TrainingSet,
+    recipe: Recipe,
+    seed: u64,
+    device: Device,
+    bank: WeightBank,
+    pricer: Pricer,
+    weights: Half,
+    choices: Half,
+    /// The next minibatch of the weights' half, where the second order has looked at it already.
+    ahead: Option<Batch>,
+    /// The minibatch that the last gradient of the choices was taken on.
+    looked_at: Option<Batch>,
+    trained: Duration,
+}
+
+/// One half of the training part.
+struct Half {
+    purpose: &'static str,
+    indices: Vec<usize>,
+    /// Minibatches of the pass that is under way.
+    batches: Option<Batches>,
+    /// Minibatches taken.
+    taken: u64,
+}
+
+/// Names of the parts of a network whose batch norms neither scale nor shift while it is relaxed.
+const CELLS: &str = "cell";
+
+impl Relaxation {
+    /// Fresh weights. `seed` keys everything that is drawn.
+    pub fn new(set: TrainingSet, recipe: Recipe, compute: Compute, seed: u64, pricer: Pricer) -> Self {
+        let device = compute.device();
+        let bank = WeightBank::new(seed, device.clone());
+        // One by one in turn: training indices come class by class in no set, but in order of time in some.
+        let half = |purpose, rest| {
+            let indices = set.train.iter().copied().enumerate().filter(|(at, _)| at % 2 == rest).map(|(_, idx)| idx);
+            Half { purpose, indices: indices.collect(), batches: None, taken: 0 }
+        };
+        let (weights, choices) = (half("relaxed weights", 0), half("relaxed choices", 1));
+        let (ahead, looked_at, trained) = (None, None, Duration::ZERO);
+        Self { set, recipe, seed, device, bank, pricer, weights, choices, ahead, looked_at, trained }
+    }
+
+    /// What prices the networks, for what it learned.
+    pub fn into_pricer(self) -> Pricer {
+        self.pricer
+    }
+
+    fn lr(&self) -> f64 {
+        self.recipe.schedule.at(self.weights.taken as f64 / self.n_batches() as f64)
+    }
+
+    /// The loss on a batch with its gradients, of the choices and of the weights where they are asked for.
+    fn descend(&mut self, graph: &Graph, alpha: &Mixture, batch: &Batch, of: Of) -> Result<Descent> {
+        let Self { set, device, bank, recipe, .. } = self;
+        on_pool(device, || {
+            let loan = lend(bank, graph, of != Of::Choices);
+            let role = if of == Of::Weights { Role::Held } else { Role::Learned };
+            let (shares, logits) = shares(alpha, device, role);
+            let image = images(batch.clone(), set.part.shape, device).autodiff();
+            let (out, _) = forward_open(graph, &loan, image, Statistics::Batch, None, &shares);
+            let loss = cross_entropy(out, &batch.labels, recipe.label_smoothing);
+            let value = f64::from(loss.clone().into_scalar::<f32>());
+            let mut gradients = loss.backward();
+            let rows = logits.iter().map(|row| slopes(row, &mut gradients)).collect();
+            Ok(Descent { loss: value, rows, loan, gradients })
+        })
+    }
+
+    /// Equation 7: the gradient of the choices where the weights are about to take the step that they follow.
+    fn look_ahead(&mut self, graph: &Graph, alpha: &Mixture, validation: &Batch) -> Result<AlphaGradient> {
+        let train = match self.ahead.take() {
+            Some(batch) => batch,
+            None => self.weights.next(&self.set, &self.recipe, self.seed)?,
+        };
+        self.ahead = Some(train.clone());
+        let (xi, before) = (self.lr(), self.bank.clone());
+        let slopes = |it: &mut Descent| Slopes::of(graph, &it.loan, &mut it.gradients);
+        let mut descent = self.descend(graph, alpha, &train, Of::Weights)?;
+        self.bank.shift(&slopes(&mut descent), -xi);
+        let mut direct = self.descend(graph, alpha, validation, Of::Both)?;
+        let along = slopes(&mut direct);
+        let epsilon = bilevel::epsilon(f64::from(along.norm().into_scalar::<f32>()));
+        let mut at = |distance: f64| {
+            self.bank = before.clone();
+            self.bank.shift(&along, distance);
+            Ok::<_, Error>(self.descend(graph, alpha, &train, Of::Choices)?.rows)
+        };
+        let (plus, minus) = (at(epsilon)?, at(-epsilon)?);
+        self.bank = before;
+        Ok(AlphaGradient { loss: direct.loss, rows: bilevel::second_order(&direct.rows, &plus, &minus, xi, epsilon) })
+    }
+}
+
+/// Of what gradients are asked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Of {
+    Weights,
+    Choices,
+    Both,
+}
+
+/// What becomes of the choices in a pass.
+#[derive(Clone, Copy)]
+enum Role {
+    /// Nothing learns.
+    Scored,
+    /// The weights learn.
+    Held,
+    /// They collect gradients.
+    Learned,
+}
+
+/// A loss, and what its gradients are.
+struct Descent {
+    loss: f64,
+    /// By the logits of the choices.
+    rows: Vec<Vec<f32>>,
+    loan: Loan,
+    gradients: Gradients,
+}
+
+impl Half {
+    /// The next minibatch; a new pass starts where one ends.
+    fn next(&mut self, set: &TrainingSet, recipe: &Recipe, seed: u64) -> Result<Batch> {
+        let per_pass = self.indices.len().div_ceil(recipe.batch) as u64;
+        self.taken += 1;
+        if let Some(batch) = self.batches.as_mut().and_then(Iterator::next) {
+            return Ok(batch);
+        }
+        let pass = Pass {
+            seed,
+            purpose: self.purpose.to_owned(),
+            epoch: (self.taken - 1) / per_pass,
+            batch_size: recipe.batch,
+            shuffle: true,
+            keep_partial: true,
+            augment: set.varied(recipe),
+        };
+        let mut batches = Batches::start(set.part.clone(), self.indices.clone(), &set.normalisation, &pass)?;
+        for _ in 0..(self.taken - 1) % per_pass {
+            batches.next();
+        }
+        let batch = batches.next();
+        self.batches = Some(batches);
+        Ok(batch.expect("a pass has at least one batch"))
+    }
+
+    fn go_to(&mut self, taken: u64) {
+        (self.taken, self.batches) = (taken, None);
+    }
+}
+
+impl Relaxed for Relaxation {
+    fn n_batches(&self) -> usize {
+        self.weights.indices.len().div_ceil(self.recipe.batch)
+    }
+
+    fn step_weights(&mut self, supernet: &Graph, alpha: &Mixture) -> Result<Step> {
+        let lr = self.lr();
+        let batch = match self.ahead.take() {
+            Some(batch) => batch,
+            None => self.weights.next(&self.set, &self.recipe, self.seed)?,
+        };
+        let started = Instant::now();
+        let Descent { loss, loan, gradients, .. } = self.descend(supernet, alpha, &batch, Of::Weights)?;
+        if !loss.is_finite() {
+            return Err(Error::NotFinite { step: self.weights.taken - 1, loss });
+        }
+        self.bank.step(supernet, &loan, gradients, lr, &self.recipe);
+        let took = started.elapsed();
+        self.trained += took;
+        self.pricer.trained(supernet, batch.n, took);
+        Ok(Step { loss, took })
+    }
+
+    fn alpha_gradient(
+        &mut self,
+        supernet: &Graph,
+        alpha: &Mixture,
+        order: Order,
+        minibatch: Minibatch,
+    ) -> Result<AlphaGradient> {
+        let batch = match (minibatch, self.looked_at.take()) {
+            (Minibatch::Same, Some(batch)) => batch,
+            _ => self.choices.next(&self.set, &self.recipe, self.seed)?,
+        };
+        self.looked_at = Some(batch.clone());
+        match order {
+            Order::First => {
+                let Descent { loss, rows, .. } = self.descend(supernet, alpha, &batch, Of::Choices)?;
+                Ok(AlphaGradient { loss, rows })
+            }
+            Order::Second => self.look_ahead(supernet, alpha, &batch),
+        }
+    }
+
+    fn validate(&mut self, supernet: &Graph, alpha: &Mixture) -> Result<f64> {
+        let Self { set, device, bank, recipe, choices, .. } = self;
+        let (shares, _) = shares(alpha, device, Role::Scored);
+        let loan = bank.lend(supernet, false);
+        // Equal batches: batch statistics of a small rest would be poor.
+        let n_batches = choices.indices.len().div_ceil(recipe.batch).max(1);
+        let mut right = 0;
+        for indices in choices.indices.chunks(choices.indices.len().div_ceil(n_batches).max(1)) {
+            let batch = data::batch(&set.part, indices, &set.normalisation, None);
+            let labels = batch.labels.clone();
+            right += on_pool(device, || {
+                let image = images(batch, set.part.shape, device);
+                let (logits, _) = forward_open(supernet, &loan, image, Statistics::Batch, None, &shares);
+                n_correct(logits, &labels)
+            });
+        }
+        Ok(right as f64 / choices.indices.len() as f64)
+    }
+
+    fn cost(&mut self, deployed: &Graph) -> Result<Cost> {
+        self.pricer.cost(deployed)
+    }
+
+    fn option_costs(&mut self, supernet: &Graph, metric: Metric) -> Result<Option<OptionCosts>> {
+        Ok(self.pricer.option_costs(supernet, metric))
+    }
+
+    fn save(&self) -> Result<Saved> {
+        // What was looked at ahead is taken again.
+        let steps = self.weights.taken - u64::from(self.ahead.is_some());
+        Ok(Saved { weights: self.bank.save(), steps, validated: self.choices.taken, trained: self.trained })
+    }
+
+    fn restore(&mut self, saved: &Saved) -> Result<()> {
+        self.bank.restore(&saved.weights);
+        self.weights.go_to(saved.steps);
+        self.choices.go_to(saved.validated);
+        (self.ahead, self.looked_at, self.trained) = (None, None, saved.trained);
+        Ok(())
+    }
+}
+
+/// The parameters of a relaxed network. The batch norms of its cells neither scale nor shift, as in the paper: a scale
+/// would undo what the choices weigh.
+fn lend(bank: &mut WeightBank, graph: &Graph, tracked: bool) -> Loan {
+    let mut loan = bank.lend(graph, tracked);
+    for id in graph.ids() {
+        if *graph.op(id) == Op::BatchNorm && graph.name(id).starts_with(CELLS) {
+            for value in &mut loan[id.index()] {
+                *value = value.clone().detach();
+            }
+        }
+    }
+    if !tracked {
+        loan.iter_mut().flatten().for_each(|value| *value = value.clone().autodiff());
+    }
+    loan
+}
+
+/// What options are weighed with, and the logits that this comes from.
+fn shares(alpha: &Mixture, device: &Device, role: Role) -> (Shares, Vec<Tensor<1>>) {
+    let row = |row: &Vec<f32>| {
+        let logits = Tensor::<1>::from_data(TensorData::new(row.clone(), [row.len()]), device);
+        match role {
+            Role::Scored => logits,
+            Role::Held => logits.autodiff(),
+            Role::Learned => logits.autodiff().require_grad(),
+        }
+    };
+    let logits: Vec<Tensor<1>> = alpha.logits.iter().map(row).collect();
+    let weights = logits.iter().map(|row| softmax(row.clone(), 0)).collect();
+    let is_out = |row: &Vec<f32>| row.iter().map(|logit| *logit == f32::NEG_INFINITY).collect();
+    (Shares { weights, is_out: alpha.logits.iter().map(is_out).collect() }, logits)
+}
+
+/// The gradient by a row of logits: 0 where nothing was computed from it.
+fn slopes(row: &Tensor<1>, gradients: &mut Gradients) -> Vec<f32> {
+    match row.grad_remove(gradients) {
+        Some(slopes) => slopes.into_data().iter::<f32>().collect(),
+        None => vec![0.0; row.dims()[0]],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use data::{Amount, Augment, Normalisation, Options, Source, split};
+    use graph::{Activation, Conv2d, Shape};
+    use search::{
+        chooser::Uniform,
+        space::{Relax, Scale, SearchSpace, darts::DartsSpace, nas_bench_201::NasBench201},
+    };
+    use targets::{Budget, CostModel, Target};
+
+    use super::*;
+    use crate::{Schedule, forward};
+
+    const SMALL: Scale = Scale { layers: 1, channels: 4, input: [1, 28, 28], classes: 10, front_end: None };
+
+    fn relaxation(seed: u64) -> Relaxation {
+        let source = Source::open("fashion-tiny", &Options::default()).expect("a built-in set");
+        let part = Arc::new(source.train().expect("a built-in set"));
+        let (train, validation) = split(&part, Amount::Fraction(0.9), 0).expect("enough images");
+        let normalisation = Normalisation::of(&part, &train).expect("enough images");
+        let set = TrainingSet { part, train, validation, normalisation, augment: Augment::NONE };
+        let schedule = Schedule { max: 0.05, min: 0.05, period: 1.0, growth: 1.0, warmup: 0.0 };
+        let model = CostModel::new(Target::find("rpi4").expect("it is built in"));
+        let pricer = Pricer::new(model, Budget::default(), None, 0);
+        Relaxation::new(set, Recipe::published(1, 32, schedule), Compute::Cpu, seed, pricer)
+    }
+
+    /// Logits that differ.
+    fn alpha(options: &[usize]) -> Mixture {
+        let mut alpha = Mixture::even(options);
+        let logits = alpha.logits.iter_mut().flatten().enumerate();
+        logits.for_each(|(idx, logit)| *logit = 0.3 * (idx as f32 * 1.7).sin());
+        alpha
+    }
+
+    /// `(f(alpha + h) - f(alpha - h)) / 2h` for one logit.
+    fn difference(alpha: &Mixture, at: (usize, usize), step: f32, mut loss: impl FnMut(&Mixture) -> f64) -> f64 {
+        let mut moved = |by: f32| {
+            let mut moved = alpha.clone();
+            moved.logits[at.0][at.1] += by;
+            loss(&moved)
+        };
+        (moved(step) - moved(-step)) / f64::from(2.0 * step)
+    }
+
+    fn check_close(found: f64, expected: f64, what: &str) {
+        assert!((found - expected).abs() <= 0.03 * expected.abs() + 3e-4, "{what}: {found}, not {expected}");
+    }
+
+    #[test]
+    fn the_first_order_is_a_derivative() {
+        let (space, mut network) = (NasBench201, relaxation(0));
+        let (supernet, alpha) = (space.relax(&SMALL).expect("it fits"), alpha(&space.options()));
+        for _ in 0..3 {
+            network.step_weights(&supernet, &alpha).expect("it trains");
+        }
+        let mut at = |alpha: &Mixture, minibatch| {
+            network.alpha_gradient(&supernet, alpha, Order::First, minibatch).expect("it has one")
+        };
+        let slopes = at(&alpha, Minibatch::Next).rows;
+        for place in [(0, 0), (1, 3), (2, 1), (3, 2), (5, 4)] {
+            // A small step: rectifiers and maxima have kinks everywhere.
+            let expected = difference(&alpha, place, 0.003, |moved| at(moved, Minibatch::Same).loss);
+            check_close(f64::from(slopes[place.0][place.1]), expected, &format!("{place:?}"));
+        }
+    }
+
+    /// Two mixes with nothing in them that has a kink: the gradient of one step further can be seen.
+    fn smooth() -> Graph {
+        let mut graph = Graph::default();
+        let image = graph.input(Shape::Map(SMALL.input));
+        let mut last = graph.add("stem", Op::Conv2d(Conv2d::same(4, 3, 2)), &[image]).expect("it fits");
+        for key in 0..2 {
+            let mut add = |label, op| graph.add((label, key), op, &[last]).expect("it fits");
+            let options = [
+                add("tanh", Op::Activation(Activation::Tanh)),
+                add("conv", Op::Conv2d(Conv2d::same(4, 3, 1))),
+                add("swish", Op::Activation(Activation::Swish)),
+            ];
+            last = graph.add(("mix", key), Op::Mix(key as u32), &options).expect("it fits");
+        }
+        let pool = graph.add("pool", Op::GlobalAvgPool, &[last]).expect("it fits");
+        graph.add("classifier", Op::Linear(10), &[pool]).expect("it fits");
+        graph
+    }
+
+    #[test]
+    fn the_second_order_knows_that_weights_follow() {
+        let mut network = relaxation(1);
+        let (supernet, alpha) = (smooth(), alpha(&[3, 3]));
+        for _ in 0..3 {
+            network.step_weights(&supernet, &alpha).expect("it trains");
+        }
+        let mut gradient =
+            |order, minibatch| network.alpha_gradient(&supernet, &alpha, order, minibatch).expect("it has one").rows;
+        let first = gradient(Order::First, Minibatch::Next);
+        let second = gradient(Order::Second, Minibatch::Same);
+        let (train, validation) = (network.ahead.clone().expect("taken"), network.looked_at.clone().expect("taken"));
+        let (xi, before) = (network.lr(), network.bank.clone());
+        let mut follow = |alpha: &Mixture| {
+            network.bank = before.clone();
+            let mut descent = network.descend(&supernet, alpha, &train, Of::Weights).expect("it descends");
+            network.bank.shift(&Slopes::of(&supernet, &descent.loan, &mut descent.gradients), -xi);
+            network.descend(&supernet, alpha, &validation, Of::Choices).expect("it descends").loss
+        };
+        let (mut of_first, mut of_second) = (0.0, 0.0);
+        for place in [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)] {
+            let expected = difference(&alpha, place, 0.03, &mut follow);
+            let (first, second) = (f64::from(first[place.0][place.1]), f64::from(second[place.0][place.1]));
+            check_close(second, expected, &format!("{place:?}"));
+            of_first += (first - expected).abs();
+            of_second += (second - expected).abs();
+        }
+        assert!(5.0 * of_second < of_first, "{of_second}, and {of_first} for the first order: nothing was shown");
+    }
+
+    /// What a decided mixture computes is the architecture's own network, option by option and weight by weight.
+    #[test]
+    fn a_decided_mixture_is_the_architecture() {
+        let scale = Scale { layers: 3, channels: 4, ..SMALL };
+        let space = DartsSpace::default();
+        let mut network = relaxation(2);
+        let supernet = space.relax(&scale).expect("it fits");
+        network.step_weights(&supernet, &alpha(&space.options())).expect("it trains");
+        let arch = space.sample(&mut Uniform::new(3, "decided", 0));
+        let decided = Mixture::decided(&space.options(), &space.chosen(&arch));
+        let (shares, _) = shares(&decided, &network.device, Role::Scored);
+        let indices: Vec<usize> = (0..8).collect();
+        let batch = data::batch(&network.set.part, &indices, &network.set.normalisation, None);
+        let image = || images(batch.clone(), network.set.part.shape, &network.device);
+        let loan = network.bank.lend(&supernet, false);
+        let (open, _) = forward_open(&supernet, &loan, image(), Statistics::Batch, None, &shares);
+        // Without a weight left open nothing else is computed: not a number where it were.
+        let poisoned: Loan = supernet
+            .ids()
+            .map(|id| {
+                let is_needed = |name: &str| {
+                    let plain = space.build(&arch, &scale).expect("it fits");
+                    plain.ids().any(|it| plain.name(it) == name)
+                };
+                let own = &loan[id.index()];
+                let keep = own.is_empty() || is_needed(&supernet.name(id)) || supernet.name(id).ends_with("norm");
+                if keep { own.clone() } else { own.iter().map(|it| it.clone().mul_scalar(f32::NAN)).collect() }
+            })
+            .collect();
+        let (again, _) = forward_open(&supernet, &poisoned, image(), Statistics::Batch, None, &shares);
+        let values = |logits: Tensor<2>| logits.into_data().iter::<f32>().collect::<Vec<f32>>();
+        let open = values(open);
+        assert!(open.iter().all(|it| it.is_finite()));
+        assert_eq!(open, values(again), "an option without weight was computed");
+    }
+
+    #[test]
+    fn a_nas_bench_cell_is_found_within_its_relaxation() {
+        let (space, mut network) = (NasBench201, relaxation(3));
+        let supernet = space.relax(&SMALL).expect("it fits");
+        network.step_weights(&supernet, &alpha(&space.options())).expect("it trains");
+        for step in 0..4 {
+            let arch = space.sample(&mut Uniform::new(4, "found", step));
+            let decided = Mixture::decided(&space.options(), &space.chosen(&arch));
+            let (shares, _) = shares(&decided, &network.device, Role::Scored);
+            let indices: Vec<usize> = (0..8).collect();
+            let batch = data::batch(&network.set.part, &indices, &network.set.normalisation, None);
+            let shape = network.set.part.shape;
+            let image = || images(batch.clone(), shape, &network.device);
+            let loan = network.bank.lend(&supernet, false);
+            let (open, _) = forward_open(&supernet, &loan, image(), Statistics::Batch, None, &shares);
+            let plain = space.build(&arch, &SMALL).expect("it fits");
+            let loan = network.bank.lend(&plain, false);
+            let (alone, _) = forward(&plain, &loan, image(), Statistics::Batch, None);
+            let difference = (open - alone).abs().max().into_scalar::<f32>();
+            assert!(difference < 1e-4, "{arch}: {difference}");
+        }
+    }
+
+    #[test]
+    fn a_saved_relaxation_goes_on_as_if_nothing_had_been() {
+        let space = NasBench201;
+        let (supernet, alpha) = (space.relax(&SMALL).expect("it fits"), alpha(&space.options()));
+        let turn = |network: &mut Relaxation, order| {
+            let slopes = network.alpha_gradient(&supernet, &alpha, order, Minibatch::Next).expect("it has one");
+            (slopes, network.step_weights(&supernet, &alpha).expect("it trains").loss)
+        };
+        for order in [Order::First, Order::Second] {
+            let mut network = relaxation(5);
+            turn(&mut network, order);
+            let saved = network.save().expect("it can be saved");
+            let expected = turn(&mut network, order);
+            let mut other = relaxation(5);
+            other.restore(&saved).expect("it was saved");
+            assert_eq!(turn(&mut other, order), expected);
+            let decided = Mixture::decided(&space.options(), &[3; 6]);
+            let accuracy = other.validate(&supernet, &decided).expect("it has one");
+            assert!((0.0..=1.0).contains(&accuracy), "{accuracy}");
+        }
+    }
+}
