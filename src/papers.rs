@@ -25,6 +25,10 @@ pub enum Paper {
     Asha,
     /// Random search with weight sharing (Li and Talwalkar, 2019)
     RandomWs,
+    /// Differentiable architecture search, by first order (Liu, Simonyan and Yang, 2019)
+    Darts,
+    /// The same by second order
+    DartsSecondOrder,
 }
 
 /// A printed figure.
@@ -79,6 +83,14 @@ impl Paper {
             row("RCNet, CIFAR-100", 23.9, Some(1.92), "paper"),
             row("MobileNetV2, CIFAR-100", 25.8, Some(2.4), "paper"),
         ];
+        const DARTS: [Printed; 2] = [
+            row("first order, cutout", 3.00, Some(3.3), "paper"),
+            row("random cells of this space, cutout", 3.29, Some(3.2), "paper, not verified"),
+        ];
+        const DARTS_SECOND_ORDER: [Printed; 2] = [
+            row("second order, cutout", 2.76, Some(3.3), "paper"),
+            row("random cells of this space, cutout", 3.29, Some(3.2), "paper, not verified"),
+        ];
         const NONE: [Printed; 0] = [];
         match self {
             Self::BEnas => &B_ENAS,
@@ -90,9 +102,16 @@ impl Paper {
             Self::Epnas => &EPNAS,
             Self::NeuralArchitect => &NEURAL_ARCHITECT,
             Self::Rcas => &RCAS,
+            Self::Darts => &DARTS,
+            Self::DartsSecondOrder => &DARTS_SECOND_ORDER,
             // Their printed figures for CIFAR-10 could not be verified.
             Self::Asha | Self::RandomWs => &NONE,
         }
+    }
+
+    /// Whether its choices stay open while it searches.
+    pub fn is_relaxed(self) -> bool {
+        matches!(self, Self::Darts | Self::DartsSecondOrder)
     }
 
     /// The data set of the printed figures.
@@ -108,7 +127,9 @@ impl Paper {
             | Self::Epnas
             | Self::NeuralArchitect
             | Self::Asha
-            | Self::RandomWs => "cifar10",
+            | Self::RandomWs
+            | Self::Darts
+            | Self::DartsSecondOrder => "cifar10",
         }
     }
 }

@@ -8,23 +8,27 @@ use ::train::{
     Compute, Recipe, Schedule, TrainingSet,
     alone::Trainer,
     fit::{Fit, n_right},
+    relaxed::Relaxation,
     shared::Supernet,
 };
 use anyhow::Result;
 use graph::{Graph, cost::static_cost};
 use search::{
-    evaluator::{Evaluator, SharedWeights},
+    chooser::Uniform,
+    evaluator::{Evaluator, Order, Relaxed, SharedWeights},
     policy::Images,
     pricing::Pricer,
     space::{
-        Scale, SearchSpace, blocks::BlockSpace, cell::CellSpace, chain::ChainSpace, enas_macro::EnasMacro,
-        enas_micro::EnasMicro, fabric::Fabric, layers::LayerSpace, modules::ModuleSpace, nasnet::NasNetSpace,
+        Relax, Scale, SearchSpace, blocks::BlockSpace, cell::CellSpace, chain::ChainSpace, darts::DartsSpace,
+        enas_macro::EnasMacro, enas_micro::EnasMicro, fabric::Fabric, layers::LayerSpace, modules::ModuleSpace,
+        nasnet::NasNetSpace,
     },
     strategy::{
         Chosen, Strategy,
         asha::{self, Asha},
         benas::{self, Benas},
         bsn::{self, Bsn},
+        darts::{self, Darts},
         enas::{self, Enas},
         epnas::{self, Epnas},
         nas_rl::{self, NasRl},
@@ -38,7 +42,7 @@ use search::{
     trials::Effort,
 };
 use serde::Serialize;
-use targets::{Bound, Budget, CostModel, Metric, Target};
+use targets::{Bound, Budget, Cost, CostModel, Metric, Target};
 
 use super::open_source;
 use crate::{
@@ -76,6 +80,26 @@ impl ReproductionScale {
         // Greedy search first tries each block alone, 192 of them.
         let at_least = |evaluations| if paper == Paper::Rcas { 400.max(evaluations) } else { evaluations };
         match self {
+            Self::Demo if paper.is_relaxed() => Extent {
+                images: Some([128, 100]),
+                evaluations: 0,
+                epochs: 0,
+                shared_epochs: 2,
+                proxy: [3, 4],
+                full: [3, 4],
+                final_epochs: 3,
+                batch: 32,
+            },
+            Self::Small if paper.is_relaxed() => Extent {
+                images: Some([3_000, 1_000]),
+                evaluations: 0,
+                epochs: 0,
+                shared_epochs: 15,
+                proxy: [5, 8],
+                full: [8, 12],
+                final_epochs: 20,
+                batch: 64,
+            },
             Self::Demo => Extent {
                 images: Some([400, 200]),
                 evaluations: at_least(6),
@@ -108,6 +132,7 @@ impl ReproductionScale {
                     Paper::BEnas => (0, 0, 150),
                     Paper::Bsn => (0, 0, 300),
                     Paper::Enas | Paper::EnasMacro | Paper::RandomWs => (0, 0, 630),
+                    Paper::Darts | Paper::DartsSecondOrder => (0, 0, 600),
                 };
                 let (proxy, full) = match paper {
                     Paper::Nasnet => ([2, 32], [6, 32]),
@@ -115,6 +140,7 @@ impl ReproductionScale {
                     Paper::EnasMacro => ([12, 36], [24, 96]),
                     Paper::BEnas => ([3, 20], [11, 36]),
                     Paper::Bsn => ([8, 128], [8, 128]),
+                    Paper::Darts | Paper::DartsSecondOrder => ([8, 16], [20, 36]),
                     Paper::Enas | Paper::RandomWs | Paper::Asha | Paper::Epnas | Paper::NeuralArchitect => {
                         ([6, 20], [15, 36])
                     }
@@ -122,9 +148,11 @@ impl ReproductionScale {
                 let shared_epochs = match paper {
                     Paper::EnasMacro => 310,
                     Paper::Bsn => 300,
+                    Paper::Darts | Paper::DartsSecondOrder => 50,
                     _ => 150,
                 };
-                Extent { images: None, evaluations, epochs, shared_epochs, proxy, full, final_epochs, batch: 128 }
+                let batch = if paper.is_relaxed() { 64 } else { 128 };
+                Extent { images: None, evaluations, epochs, shared_epochs, proxy, full, final_epochs, batch }
             }
         }
     }
@@ -300,6 +328,16 @@ impl Lab {
                 let strategy = &mut NeuralArchitect::new(settings, self.images(), effort, seed);
                 self.alone(&LayerSpace::default(), strategy, effort, none)
             }
+            Paper::Darts | Paper::DartsSecondOrder => {
+                let order = if paper == Paper::Darts { Order::First } else { Order::Second };
+                let settings = darts::Settings { order, epochs: shared_epochs, ..darts::Settings::default() };
+                // In a few hundred steps the paper's rate leaves the choices where they began.
+                let lr = if is_paper { settings.lr } else { 20.0 * settings.lr };
+                self.relaxed(
+                    &DartsSpace::default(),
+                    &mut Darts::new(darts::Settings { lr, ..settings }, proxy, full, seed),
+                )
+            }
             Paper::Rcas => {
                 let space = BlockSpace::default();
                 let budget = self.mobile_net_v2(&space, &full)?;
@@ -403,6 +441,41 @@ impl Lab {
         let scored = study.trials().iter().filter(|it| it.accuracy.is_some()).count();
         let ours = self.finish(space, strategy.name(), scored, found, &self.size(self.extent.full))?;
         Ok((ours, Some(self.random_ws(space, &mut study, scored.max(10), &budget)?)))
+    }
+
+    /// A relaxed search; beside it a random network of equal size, by the same recipe.
+    fn relaxed<S: Relax>(
+        &self,
+        space: &S,
+        strategy: &mut dyn for<'a> Strategy<S, dyn Relaxed + 'a>,
+    ) -> Result<(Outcome, Option<Outcome>)> {
+        let budget = Budget::default();
+        let mut study = self.study(&budget)?;
+        let schedule = Schedule { max: 0.025, period: self.extent.shared_epochs as f64, ..self.recipe(1).schedule };
+        let recipe =
+            Recipe { weight_decay: 3e-4, ..Recipe::published(self.extent.shared_epochs, self.extent.batch, schedule) };
+        let mut network = Relaxation::new(self.set.clone(), recipe, self.compute, self.seed, self.pricer(&budget)?);
+        let found = strategy.search(space, &mut network, &mut study)?;
+        let n = study.trials().iter().filter(|it| it.strategy == strategy.name()).count();
+        let full = self.size(self.extent.full);
+        let ours = self.finish(space, strategy.name(), n, found, &full)?;
+        let Some(random) = self.of_equal_size(space, ours.params, &full)? else { return Ok((ours, None)) };
+        let random = self.finish(space, "random", 1, vec![random], &full)?;
+        Ok((ours, Some(random)))
+    }
+
+    /// The first random architecture whose network has as many parameters, give or take a twentieth.
+    fn of_equal_size<S: SearchSpace>(&self, space: &S, params: u64, full: &Scale) -> Result<Option<Chosen<S::Arch>>> {
+        /// Draws at most.
+        const DRAWS: u64 = 10_000;
+        for step in 0..DRAWS {
+            let arch = space.sample(&mut Uniform::new(self.seed, "random of equal size", step));
+            let found = static_cost(&space.build(&arch, full).map_err(search::Error::from)?).params;
+            if 20 * found.abs_diff(params) <= params {
+                return Ok(Some(Chosen { arch, accuracy: 0.0, cost: Cost::default() }));
+            }
+        }
+        Ok(None)
     }
 
     fn random_ws<S: SearchSpace>(
