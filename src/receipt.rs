@@ -72,12 +72,12 @@ pub struct Trained {
     pub seconds: f64,
 }
 
-/// An accuracy as a count of images.
+/// An accuracy as a count of images or clips.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Score {
-    /// Images classified right.
+    /// Images or clips classified right.
     pub right: usize,
-    /// Images asked.
+    /// Images or clips asked.
     pub of: usize,
 }
 
@@ -86,6 +86,11 @@ impl Score {
     pub fn accuracy(self) -> f64 {
         if self.of == 0 { 0.0 } else { self.right as f64 / self.of as f64 }
     }
+}
+
+/// What a network is asked about: clips where it makes features of samples itself, images elsewhere.
+pub fn noun(scale: &Scale) -> &'static str {
+    if scale.front_end.is_some() { "clips" } else { "images" }
 }
 
 impl Score {
@@ -113,7 +118,7 @@ impl Score {
 
 impl std::fmt::Display for Score {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:.2} % ({} of {} images)", 100.0 * self.accuracy(), self.right, self.of)
+        write!(f, "{:.2} % ({} of {})", 100.0 * self.accuracy(), self.right, self.of)
     }
 }
 

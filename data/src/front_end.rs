@@ -18,10 +18,10 @@
 use std::f64::consts::PI;
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
 
-use realfft::num_complex::Complex;
-use realfft::{RealFftPlanner, RealToComplex};
+use rustfft::algorithm::Radix4;
+use rustfft::num_complex::Complex;
+use rustfft::{Fft, FftDirection};
 use serde::{Deserialize, Serialize};
 
 use crate::DataError;
@@ -283,9 +283,9 @@ pub(crate) struct Extractor {
     window: Vec<f64>,
     filters: Vec<Filter>,
     cosines: Vec<f64>,
-    fft: Arc<dyn RealToComplex<f64>>,
-    frame: Vec<f64>,
-    spectrum: Vec<Complex<f64>>,
+    // Named, since a planner would bring along forms for processors and lengths that nobody has: a megabyte.
+    fft: Radix4<f64>,
+    frame: Vec<Complex<f64>>,
     scratch: Vec<Complex<f64>>,
     bands: Vec<f64>,
 }
@@ -293,7 +293,7 @@ pub(crate) struct Extractor {
 impl Extractor {
     /// Plans the transform for settings that [`FrontEnd::check`] accepts.
     pub(crate) fn new(front_end: &FrontEnd) -> Self {
-        let fft = RealFftPlanner::new().plan_fft_forward(front_end.transform());
+        let fft = Radix4::new(front_end.transform(), FftDirection::Forward);
         // Samples are scaled where they meet the window.
         let scale = f64::from(FrontEnd::SCALE);
         Self {
@@ -301,9 +301,8 @@ impl Extractor {
             window: front_end.hann().into_iter().map(|weight| weight * scale).collect(),
             filters: front_end.filters(),
             cosines: front_end.cosines(front_end.coefficients.unwrap_or(0)),
-            frame: fft.make_input_vec(),
-            spectrum: fft.make_output_vec(),
-            scratch: fft.make_scratch_vec(),
+            frame: vec![Complex::default(); front_end.transform()],
+            scratch: vec![Complex::default(); fft.get_inplace_scratch_len()],
             fft,
             bands: vec![0.0; front_end.bands],
         }
@@ -323,14 +322,13 @@ impl Extractor {
             "samples of one clip, and their features"
         );
         for (samples, into) in samples.windows(window).step_by(hop).zip(into.chunks_exact_mut(coefficients)) {
-            self.frame[window..].fill(0.0);
+            self.frame[window..].fill(Complex::default());
             for ((value, &sample), weight) in self.frame.iter_mut().zip(samples).zip(&self.window) {
-                *value = f64::from(sample) * weight;
+                *value = Complex::new(f64::from(sample) * weight, 0.0);
             }
-            let transformed = self.fft.process_with_scratch(&mut self.frame, &mut self.spectrum, &mut self.scratch);
-            transformed.expect("the buffers are those that the transform made");
+            self.fft.process_with_scratch(&mut self.frame, &mut self.scratch);
             for (band, filter) in self.bands.iter_mut().zip(&self.filters) {
-                let bins = self.spectrum[filter.first..].iter().zip(&filter.weights);
+                let bins = self.frame[filter.first..].iter().zip(&filter.weights);
                 let power: f64 = bins.map(|(bin, weight)| bin.norm_sqr() * weight).sum();
                 *band = (power + f64::from(FrontEnd::FLOOR)).ln();
             }

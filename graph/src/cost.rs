@@ -197,7 +197,7 @@ struct Count<'a, T> {
     graph: &'a Graph,
     lives: Lives,
     totals: Totals,
-    /// The lowest node that one which may vanish has read since this was set.
+    /// The lowest node that decides, since this was set, whether another vanishes.
     lowest: u32,
     tally: T,
 }
@@ -257,6 +257,8 @@ impl<T: Tally> Count<'_, T> {
         let mut lowest = self.lowest;
         for (id, node, op, inputs) in graph.nodes(range) {
             let (channels, writes) = (node.shape.channels(), node.shape.elements());
+            // Whether one that several read ships to one of them alone may be decided behind its section.
+            let depends_on = |id: NodeId| if graph.nodes[id.index()].n_users == 1 { id.0 } else { 0 };
             // Looked up by those kinds alone that count it.
             let read = || lives.value(inputs[0]);
             let plain = Shipped {
@@ -278,7 +280,7 @@ impl<T: Tally> Count<'_, T> {
                     continue;
                 }
                 Op::Identity if Some(id) != graph.output() => {
-                    lowest = lowest.min(inputs[0].0);
+                    lowest = lowest.min(depends_on(inputs[0]));
                     lives.pass_on(inputs[0]);
                     continue;
                 }
@@ -302,7 +304,7 @@ impl<T: Tally> Count<'_, T> {
                 }
                 Op::BatchNorm => {
                     params += 2 * channels;
-                    lowest = lowest.min(inputs[0].0);
+                    lowest = lowest.min(depends_on(inputs[0]));
                     if let Some(conv) = fold::alias_of(graph, id, op, inputs) {
                         let has_bias = matches!(graph.op(conv), Op::Conv2d(conv) if conv.bias);
                         // The convolution's bias, written by folding the first of its norms.

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use data::{
-    CATALOGUE, Options, Origin, Report, Severity, check,
+    CATALOGUE, Options, Origin, Report, Severity, SoundReport, check,
     download::{self, Step},
 };
 
@@ -58,7 +58,9 @@ fn list(json: bool) -> Result<Exit> {
     if json {
         terminal::print(&serde_json::to_string(&rows)?);
     } else {
-        terminal::print("A folder works wherever a name does: CIFAR binary, IDX, or one sub-folder a class.");
+        terminal::print(
+            "A folder works wherever a name does: CIFAR binary, IDX, or one sub-folder of PNG, JPEG or WAV files a class.",
+        );
     }
     Ok(Exit::Ok)
 }
@@ -68,22 +70,35 @@ fn show(report: &Report, json: bool) -> Result<Exit> {
         terminal::print(&serde_json::to_string(report)?);
     } else {
         let shape = report.shape.map_or("unknown".to_owned(), |[c, h, w]| format!("{c}x{h}x{w}"));
+        let noun = if report.front_end.is_some() { "clips" } else { "images" };
         let format = report.format.map_or("not recognised".to_owned(), |it| format!("{it:?}"));
         terminal::print(&format!(
-            "{}: {format}, images {shape}, {} classes",
+            "{}: {format}, {noun} {shape}, {} classes",
             report.path.display(),
             report.classes.len()
         ));
+        if let Some(front_end) = &report.front_end {
+            terminal::print(&format!("  each becomes {front_end}"));
+        }
+        if let Some([least, most]) = report.durations {
+            terminal::print(&format!("  recordings last {least:.2} s to {most:.2} s"));
+        }
         for (name, part) in [("train", &report.train), ("test", &report.test)] {
             if let Some(part) = part {
                 let (least, most) = (part.counts.iter().min(), part.counts.iter().max());
                 terminal::print(&format!(
-                    "  {name:<6} {} images, {} to {} a class, sha256 {}",
+                    "  {name:<6} {} {noun}, {} to {} a class, sha256 {}",
                     part.n,
                     least.copied().unwrap_or(0),
                     most.copied().unwrap_or(0),
                     &part.sha256[..16]
                 ));
+                if let Some(SoundReport { loudness: [quietest, median, loudest], clipped, silent }) = part.sound {
+                    terminal::print(&format!(
+                        "         loudness {quietest:.0} to {loudest:.0} dB of full scale, median {median:.0}; {clipped} recorded \
+                         too loud, {silent} silent"
+                    ));
+                }
             }
         }
         if report.held_out {

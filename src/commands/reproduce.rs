@@ -234,6 +234,9 @@ impl Lab {
         let name = args.data.clone().unwrap_or_else(|| args.paper.data().to_owned());
         let source = open_source(&name, Options::default())?;
         let part = Arc::new(source.train()?);
+        if part.sound.is_some() {
+            return Err(exit::usage(format!("--data {name}: the published figures are of images; this is sound")));
+        }
         let extent = args.scale.extent(args.paper);
         let (mut train, mut validation) = split(&part, Amount::Fraction(0.1), args.seed)?;
         if let Some([learned, validated]) = extent.images {

@@ -71,7 +71,7 @@ pub fn html(material: &Material<'_>) -> anyhow::Result<String> {
         latency_fit: latency_fit.map(latency::fit),
         comparison: comparison::comparison(receipt, training, found, scored(trials)),
         run: repeat::run(receipt),
-        data: repeat::data(&receipt.data),
+        data: repeat::data(receipt),
         versions: &receipt.versions,
         files: &receipt.files,
     };

@@ -1,6 +1,6 @@
 //! What it takes to get the same result again, and to know that it is the same.
 
-use crate::receipt::{DataCard, Receipt};
+use crate::receipt::{Receipt, noun};
 
 /// Labels and values, in the order of reading.
 pub(super) type Facts = Vec<(String, String)>;
@@ -9,8 +9,10 @@ pub(super) type Facts = Vec<(String, String)>;
 pub(super) fn run(receipt: &Receipt) -> Facts {
     let trials: Vec<String> = receipt.trials.iter().map(|(name, n)| format!("{n} of {name}")).collect();
     let parity = format!(
-        "logits of trainer and runtime differ by at most {:.1e} over {} images",
-        receipt.parity.max_difference, receipt.parity.images
+        "logits of trainer and runtime differ by at most {:.1e} over {} {}",
+        receipt.parity.max_difference,
+        receipt.parity.images,
+        noun(&receipt.scale)
     );
     let facts = [
         ("Seed", receipt.seed.to_string()),
@@ -26,16 +28,22 @@ pub(super) fn run(receipt: &Receipt) -> Facts {
 }
 
 /// The data set, without its classes.
-pub(super) fn data(card: &DataCard) -> Facts {
+pub(super) fn data(receipt: &Receipt) -> Facts {
+    let (card, noun) = (&receipt.data, noun(&receipt.scale));
     let channels = |values: &[f32]| values.iter().map(|it| format!("{it:.4}")).collect::<Vec<_>>().join(", ");
     let [depth, height, width] = card.shape;
     let facts = [
         ("Name", card.name.clone()),
-        ("Images", format!("{width} × {height}, {depth} {}", if depth == 1 { "channel" } else { "channels" })),
+        match &receipt.scale.front_end {
+            None => {
+                ("Images", format!("{width} × {height}, {depth} {}", if depth == 1 { "channel" } else { "channels" }))
+            }
+            Some(front_end) => ("Clips", format!("{height} × {width}, {front_end}, made by the model itself")),
+        },
         ("Classes", card.classes.len().to_string()),
-        ("Training part", format!("{} images that weights learned from", card.train)),
-        ("Validation part", format!("{} images that choices were made by", card.validation)),
-        ("Test part", format!("{} images, used for the final accuracy alone", card.test)),
+        ("Training part", format!("{} {noun} that weights learned from", card.train)),
+        ("Validation part", format!("{} {noun} that choices were made by", card.validation)),
+        ("Test part", format!("{} {noun}, used for the final accuracy alone", card.test)),
         ("Mean of each channel", channels(&card.mean)),
         ("Standard deviation", channels(&card.std)),
         ("SHA-256 of the training part", card.sha256.clone()),

@@ -112,7 +112,7 @@ fn tiles(receipt: &Receipt) -> Vec<Tile> {
 }
 
 fn accuracy_note(score: Score) -> String {
-    format!("{} of {} images, ±\u{a0}{}", score.right, score.of, percent(margin(score), 2))
+    format!("{} of {}, ±\u{a0}{}", score.right, score.of, percent(margin(score), 2))
 }
 
 fn is_estimated(receipt: &Receipt, metric: Metric) -> bool {

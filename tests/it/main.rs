@@ -17,6 +17,7 @@ mod interrupted;
 mod lowerings;
 mod roundtrip;
 mod side_by_side;
+mod sounds;
 mod tuned;
 
 mod command;
