@@ -116,6 +116,13 @@ impl Score {
     }
 }
 
+impl Score {
+    /// In words, for a network of this size: `78.67 % (472 of 600 images)`.
+    pub fn in_words(self, scale: &Scale) -> String {
+        format!("{:.2} % ({} of {} {})", 100.0 * self.accuracy(), self.right, self.of, noun(scale))
+    }
+}
+
 impl std::fmt::Display for Score {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{:.2} % ({} of {})", 100.0 * self.accuracy(), self.right, self.of)

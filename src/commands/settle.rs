@@ -23,7 +23,9 @@ use crate::{
     exit::Exit,
     gate::timing::Question,
     on_device::{Instrument, Measured, What},
-    receipt::{Accuracy, Architecture, BaselineRow, DataCard, Judged, MeasuredLatency, Outcome, Receipt, Training},
+    receipt::{
+        Accuracy, Architecture, BaselineRow, DataCard, Judged, MeasuredLatency, Outcome, Receipt, Training, noun,
+    },
     run_folder::{
         ARCHITECTURE, CONFIG, MEASUREMENTS, MODEL, RECEIPT, REPORT, RunFolder, STUDY, TRAINING, WEIGHTS, now,
     },
@@ -217,7 +219,8 @@ pub fn show(receipt: &Receipt, folder: &RunFolder, json: bool) -> Result<()> {
     ));
     terminal::print(&format!(
         "  test accuracy  {}, by the shipped file in {}",
-        receipt.accuracy.test_by_runtime, receipt.versions["engine"]
+        receipt.accuracy.test_by_runtime.in_words(&receipt.scale),
+        receipt.versions["engine"]
     ));
     for metric in Metric::ALL {
         let Some(figure) = receipt.cost.get(metric) else { continue };
@@ -258,11 +261,14 @@ pub fn show(receipt: &Receipt, folder: &RunFolder, json: bool) -> Result<()> {
 fn baseline_line(receipt: &Receipt, row: &BaselineRow) -> String {
     let name = &row.baseline.strategy;
     match (row.test, row.baseline.search_accuracy) {
-        (Some(test), _) => format!("  baseline       {name} with the same effort: test accuracy {test}"),
+        (Some(test), _) => {
+            format!("  baseline       {name} with the same effort: test accuracy {}", test.in_words(&receipt.scale))
+        }
         (None, Some(searched)) => {
             format!(
-                "  baseline       {name} with the same effort: {:.1} % on validation images while searching (its network was not trained to the end)",
-                100.0 * searched
+                "  baseline       {name} with the same effort: {:.1} % on validation {} while searching (its network was not trained to the end)",
+                100.0 * searched,
+                noun(&receipt.scale)
             )
         }
         (None, None) => format!(
@@ -278,7 +284,8 @@ fn better_baseline(receipt: &Receipt, row: &BaselineRow, folder: &RunFolder) -> 
     let name = &row.baseline.strategy;
     theirs.is_ahead_of(ours).then(|| {
         format!(
-            "                 {name} did better on the validation images as well ({:.1} % against {:.1} %). For its network:\n                 pipeline search --config {} --strategy {name} --run ANOTHER",
+            "                 {name} did better on the validation {} as well ({:.1} % against {:.1} %). For its network:\n                 pipeline search --config {} --strategy {name} --run ANOTHER",
+            noun(&receipt.scale),
             100.0 * theirs.accuracy(),
             100.0 * ours.accuracy(),
             folder.file(CONFIG).display()

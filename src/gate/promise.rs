@@ -101,5 +101,9 @@ fn accuracy(model: &Path, receipt: &Receipt, data: Option<&str>) -> Result<Check
     let normalisation = ::data::Normalisation { mean: receipt.data.mean.clone(), std: receipt.data.std.clone() };
     let found = export::runtime_score(model, &source.test()?, &normalisation)?;
     let promised = receipt.accuracy.test_by_runtime;
-    Ok(Check::new(what, found == promised, format!("{found}, promised {promised}")))
+    Ok(Check::new(
+        what,
+        found == promised,
+        format!("{}, promised {}", found.in_words(&receipt.scale), promised.in_words(&receipt.scale)),
+    ))
 }

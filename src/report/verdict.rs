@@ -2,7 +2,7 @@
 
 use targets::{Judgement, Metric, Source};
 
-use crate::receipt::{Judged, Outcome, Receipt, Score};
+use crate::receipt::{Judged, Outcome, Receipt, Score, noun};
 
 use super::{
     budget::{Provenance, limit, provenance, title},
@@ -92,7 +92,7 @@ fn tiles(receipt: &Receipt) -> Vec<Tile> {
     let mut tiles = vec![Tile {
         label: "Test accuracy".to_owned(),
         value: percent(score.accuracy(), 2),
-        note: accuracy_note(score),
+        note: accuracy_note(score, noun(&receipt.scale)),
         provenance: None,
     }];
     let wanted = [Metric::Latency, Metric::Memory, Metric::Params, Metric::Macs];
@@ -111,8 +111,8 @@ fn tiles(receipt: &Receipt) -> Vec<Tile> {
     tiles
 }
 
-fn accuracy_note(score: Score) -> String {
-    format!("{} of {}, ±\u{a0}{}", score.right, score.of, percent(margin(score), 2))
+fn accuracy_note(score: Score, noun: &str) -> String {
+    format!("{} of {} {noun}, ±\u{a0}{}", score.right, score.of, percent(margin(score), 2))
 }
 
 fn is_estimated(receipt: &Receipt, metric: Metric) -> bool {

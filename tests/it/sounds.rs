@@ -63,7 +63,7 @@ fn recordings_become_a_model_that_reads_samples() {
         training = { epochs = 12, batch = 10 }
     "#;
     fs::write(folder.path().join("words.toml"), config).expect("a temporary folder can be written");
-    run(&folder, "search --config words.toml --run run").expect(0, &["within budget", "of 20)"]);
+    run(&folder, "search --config words.toml --run run").expect(0, &["within budget", "of 20 clips)"]);
     let receipt = json(&folder.path().join("run/receipt.json"));
     assert_eq!(receipt["data"]["shape"], serde_json::json!([1, 49, 10]));
     assert_eq!(receipt["scale"]["front_end"]["coefficients"], 10);
