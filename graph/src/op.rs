@@ -41,7 +41,7 @@ pub enum Op {
 }
 
 /// A 2-D convolution; `groups == channels` of its input makes it depthwise.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Conv2d {
     /// Output channels.
     pub channels: usize,
@@ -59,6 +59,21 @@ pub struct Conv2d {
     pub bias: bool,
     /// Whether its weights are given instead of learned: they ship, but are no parameters. Nothing trains them.
     pub fixed: bool,
+}
+
+/// [`Graph::fingerprint`](crate::Graph::fingerprint) is made of this, and runs on disk know networks by theirs: what
+/// most convolutions are not is not told.
+impl std::fmt::Debug for Conv2d {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { channels, kernel, stride, dilation, pads, groups, bias, fixed } = self;
+        let mut told = f.debug_struct("Conv2d");
+        told.field("channels", channels).field("kernel", kernel).field("stride", stride).field("dilation", dilation);
+        told.field("pads", pads).field("groups", groups).field("bias", bias);
+        if *fixed {
+            told.field("fixed", fixed);
+        }
+        told.finish()
+    }
 }
 
 impl Conv2d {

