@@ -18,6 +18,7 @@ use search::{
         Chosen, Strategy,
         asha::{self, Asha},
         benas::{self, Benas},
+        best_measured,
         bsn::{self, Bsn},
         enas::{self, Enas},
         random_ws::{self, RandomWs},
@@ -210,4 +211,37 @@ fn answers_are_ranked_by_what_soft_bounds_leave_of_their_accuracy() {
     for budget in [hard, Budget::default()] {
         check(&budget, &[(0.7, 20.0), (0.8, 40.0), (0.8, 5.0)], &[1, 2, 0]);
     }
+}
+
+/// Estimated and measured latency of three networks in ms, under a soft bound of 5 ms and a hard one of 20 ms.
+#[test]
+fn what_is_measured_decides_which_is_best() {
+    let mut budget = soft(TIGHT);
+    budget.bounds.push(Bound { metric: Metric::Latency, min: None, max: Some(20e-3), hard: true });
+    let check = |latencies: [[f64; 2]; 3], expected: Option<usize>, n_measured: usize| {
+        let chosen = |(arch, [estimated, _]): (usize, [f64; 2])| {
+            let (accuracy, cost) = ([0.9, 0.8, 0.7][arch], latency(estimated * 1e-3));
+            Chosen { arch, accuracy, cost }
+        };
+        let mut ranked: Vec<Chosen<usize>> = latencies.into_iter().enumerate().map(chosen).collect();
+        rank(&mut ranked, &budget);
+        let mut measured = 0;
+        let measure = |it: &mut Chosen<usize>| {
+            measured += 1;
+            it.cost = latency(latencies[it.arch][1] * 1e-3);
+            Ok::<(), ()>(())
+        };
+        let (best, refused) = best_measured(ranked, &budget, measure).expect("nothing fails");
+        assert_eq!((best.map(|it| it.arch), measured), (expected, n_measured), "{latencies:?}");
+        assert!(refused.iter().all(|it| !budget.admits(&it.cost)));
+    };
+    // As estimated: nobody else may be better.
+    check([[2.0, 2.5], [2.0, 2.0], [2.0, 2.0]], Some(0), 1);
+    // Further outside than it seemed: the next one is ahead.
+    check([[5.0, 15.0], [4.0, 4.0], [4.0, 4.0]], Some(1), 2);
+    // Still ahead of all others, but not by what is known of the second before it is measured.
+    check([[5.0, 15.0], [4.9, 19.0], [4.0, 19.0]], Some(0), 2);
+    // Ruled out.
+    check([[5.0, 25.0], [5.0, 30.0], [5.0, 5.0]], Some(2), 3);
+    check([[5.0, 25.0], [5.0, 30.0], [5.0, 21.0]], None, 3);
 }

@@ -18,6 +18,7 @@ use search::{
         Chosen, Strategy,
         asha::{self, Asha},
         benas::Benas,
+        best_measured,
         evolution::{self, Evolution},
         local_search::LocalSearch,
         nas_rl::{self, NasRl},
@@ -478,31 +479,28 @@ impl Plan {
         Ok((ranked, trainer.into_pricer()))
     }
 
-    /// The best candidate that stands the whole protocol on the device, where there is one. The
-    /// inner error is the cost of those that did not.
+    /// The best candidate once the whole protocol was run on the device, where there is one. The
+    /// inner error is the cost of those that did not stand it.
     fn accept(
         &self,
         folder: &RunFolder,
         ranked: Vec<Chosen<Cell>>,
         board: Option<&Board>,
     ) -> Result<Result<Chosen<Cell>, Vec<Cost>>> {
-        let mut refused = Vec::new();
-        for mut candidate in ranked {
-            if let Some(board) = board {
-                let reading = board.0.borrow_mut().accept(&self.network(&candidate.arch)?)?;
-                for (metric, figure) in [(Metric::Latency, reading.latency), (Metric::Memory, reading.memory)] {
-                    if let Some(figure) = figure {
-                        candidate.cost.set(metric, figure);
-                    }
+        let (best, refused) = best_measured(ranked, &self.budget, |candidate| {
+            let Some(board) = board else { return Ok(()) };
+            let reading = board.0.borrow_mut().accept(&self.network(&candidate.arch)?)?;
+            for (metric, figure) in [(Metric::Latency, reading.latency), (Metric::Memory, reading.memory)] {
+                if let Some(figure) = figure {
+                    candidate.cost.set(metric, figure);
                 }
             }
-            if self.budget.admits(&candidate.cost) {
-                return Ok(Ok(candidate));
-            }
-            folder.log("not accepted", serde_json::json!({ "cell": candidate.arch, "cost": candidate.cost }));
-            refused.push(candidate.cost);
+            Ok::<_, anyhow::Error>(())
+        })?;
+        for Chosen { arch, cost, .. } in &refused {
+            folder.log("not accepted", serde_json::json!({ "cell": arch, "cost": cost }));
         }
-        Ok(Err(refused))
+        Ok(best.ok_or_else(|| refused.into_iter().map(|it| it.cost).collect()))
     }
 
     /// Epochs of the final training that fit into `time`, at the pace of the search's steps. The

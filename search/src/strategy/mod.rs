@@ -49,6 +49,35 @@ impl<A> Chosen<A> {
     }
 }
 
+/// The best of `ranked` once `measure` has replaced what is only estimated of it, and the costs of those that turned out
+/// to break a hard bound before it was found; `None` where all do.
+///
+/// Ranked by estimates, the first that stands its measurement is not the best where a soft bound turns out further away
+/// than it seemed: the next ones are measured until none is left that may be better, by what is known of it.
+///
+/// # Errors
+/// Those of `measure`.
+pub fn best_measured<A, E>(
+    ranked: Vec<Chosen<A>>,
+    budget: &Budget,
+    mut measure: impl FnMut(&mut Chosen<A>) -> std::result::Result<(), E>,
+) -> std::result::Result<(Option<Chosen<A>>, Vec<Chosen<A>>), E> {
+    let mut best: Option<Chosen<A>> = None;
+    let mut refused = Vec::new();
+    for mut candidate in ranked {
+        if best.as_ref().is_some_and(|best| candidate.score(budget) <= best.score(budget)) {
+            continue;
+        }
+        measure(&mut candidate)?;
+        if !budget.admits(&candidate.cost) {
+            refused.push(candidate);
+        } else if best.as_ref().is_none_or(|best| best.score(budget) < candidate.score(budget)) {
+            best = Some(candidate);
+        }
+    }
+    Ok((best, refused))
+}
+
 /// Puts the highest score first; of equals the one that is less far outside of the soft bounds, then the more accurate,
 /// then the earlier.
 pub fn rank<A>(found: &mut [Chosen<A>], budget: &Budget) {
