@@ -96,6 +96,7 @@ impl AugmentKey {
             blank: sides.map(|side| if cutout == 0 { 0 } else { keyed::below(&mut rng, side as u32) as usize }),
         }
     }
+
     /// Draws the variation of the clip at `idx`.
     pub(crate) fn draw_sound(&self, idx: usize) -> SoundVariation {
         let Augment { shift, gain, .. } = self.augment;

@@ -165,8 +165,9 @@ impl Graph {
     pub fn with_capacity(n_nodes: usize) -> Self {
         Self {
             nodes: Vec::with_capacity(n_nodes),
-            ops: Vec::with_capacity(n_nodes),
-            labels: Vec::with_capacity(n_nodes),
+            // Copies have none of their own.
+            ops: Vec::with_capacity(n_nodes / 2),
+            labels: Vec::with_capacity(n_nodes / 2),
             edges: Vec::with_capacity(n_nodes / 2),
             scopes: Vec::with_capacity(n_nodes),
             // Of a dozen cells and a few more.

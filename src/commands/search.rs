@@ -18,8 +18,8 @@ use search::{
         Chosen, Strategy,
         asha::{self, Asha},
         benas::Benas,
-        best_measured,
         evolution::{self, Evolution},
+        first_measured,
         local_search::LocalSearch,
         nas_rl::{self, NasRl},
         nasnet::{self, NasNet},
@@ -479,15 +479,15 @@ impl Plan {
         Ok((ranked, trainer.into_pricer()))
     }
 
-    /// The best candidate once the whole protocol was run on the device, where there is one. The
-    /// inner error is the cost of those that did not stand it.
+    /// The candidate that is first once the whole protocol was run on the device, where there is one. The inner error is the
+    /// cost of those that did not stand it.
     fn accept(
         &self,
         folder: &RunFolder,
         ranked: Vec<Chosen<Cell>>,
         board: Option<&Board>,
     ) -> Result<Result<Chosen<Cell>, Vec<Cost>>> {
-        let (best, refused) = best_measured(ranked, &self.budget, |candidate| {
+        let (first, refused) = first_measured(ranked, &self.budget, |candidate| {
             let Some(board) = board else { return Ok(()) };
             let reading = board.0.borrow_mut().accept(&self.network(&candidate.arch)?)?;
             for (metric, figure) in [(Metric::Latency, reading.latency), (Metric::Memory, reading.memory)] {
@@ -500,7 +500,7 @@ impl Plan {
         for Chosen { arch, cost, .. } in &refused {
             folder.log("not accepted", serde_json::json!({ "cell": arch, "cost": cost }));
         }
-        Ok(best.ok_or_else(|| refused.into_iter().map(|it| it.cost).collect()))
+        Ok(first.ok_or_else(|| refused.into_iter().map(|it| it.cost).collect()))
     }
 
     /// Epochs of the final training that fit into `time`, at the pace of the search's steps. The

@@ -49,15 +49,15 @@ impl<A> Chosen<A> {
     }
 }
 
-/// The best of `ranked` once `measure` has replaced what is only estimated of it, and the costs of those that turned out
-/// to break a hard bound before it was found; `None` where all do.
+/// The first of `ranked` that is still first once `measure` has replaced what is only estimated of it, and those before
+/// it that turned out to break a hard bound; `None` where all do.
 ///
-/// Ranked by estimates, the first that stands its measurement is not the best where a soft bound turns out further away
-/// than it seemed: the next ones are measured until none is left that may be better, by what is known of it.
+/// The strategy's order stands, unless a soft bound turns out further away than it seemed and a candidate's score falls:
+/// the next one whose score is then higher, by what is known of it, is measured in turn.
 ///
 /// # Errors
 /// Those of `measure`.
-pub fn best_measured<A, E>(
+pub fn first_measured<A, E>(
     ranked: Vec<Chosen<A>>,
     budget: &Budget,
     mut measure: impl FnMut(&mut Chosen<A>) -> std::result::Result<(), E>,
@@ -65,14 +65,19 @@ pub fn best_measured<A, E>(
     let mut best: Option<Chosen<A>> = None;
     let mut refused = Vec::new();
     for mut candidate in ranked {
-        if best.as_ref().is_some_and(|best| candidate.score(budget) <= best.score(budget)) {
+        let estimated = candidate.score(budget);
+        if best.as_ref().is_some_and(|best| estimated <= best.score(budget)) {
             continue;
         }
         measure(&mut candidate)?;
+        let measured = candidate.score(budget);
         if !budget.admits(&candidate.cost) {
             refused.push(candidate);
-        } else if best.as_ref().is_none_or(|best| best.score(budget) < candidate.score(budget)) {
+        } else if best.as_ref().is_none_or(|best| best.score(budget) < measured) {
             best = Some(candidate);
+            if estimated <= measured {
+                break;
+            }
         }
     }
     Ok((best, refused))
