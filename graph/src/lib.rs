@@ -163,12 +163,18 @@ impl Graph {
     /// An empty graph with room for this many nodes: one that never moves while it grows is built
     /// faster.
     pub fn with_capacity(n_nodes: usize) -> Self {
+        Self::with_copies(n_nodes, n_nodes)
+    }
+
+    /// As [`Graph::with_capacity`], where no more than `n_own` of the nodes are built and the others are copies of them
+    /// ([`Graph::repeat`]). Memory that is asked for and not used is not free: the system's allocator gives large blocks
+    /// back to the kernel, and gets them again for the next graph.
+    pub fn with_copies(n_nodes: usize, n_own: usize) -> Self {
         Self {
             nodes: Vec::with_capacity(n_nodes),
-            // Copies have none of their own.
-            ops: Vec::with_capacity(n_nodes / 2),
-            labels: Vec::with_capacity(n_nodes / 2),
-            edges: Vec::with_capacity(n_nodes / 2),
+            ops: Vec::with_capacity(n_own),
+            labels: Vec::with_capacity(n_own),
+            edges: Vec::with_capacity(n_nodes / 4),
             scopes: Vec::with_capacity(n_nodes),
             // Of a dozen cells and a few more.
             runs: Vec::with_capacity(16),
@@ -223,7 +229,7 @@ impl Graph {
         out
     }
 
-    #[inline]
+    #[inline(always)]
     fn push(&mut self, label: Label, op: Op, shape: Packed, inputs: &[NodeId]) -> NodeId {
         for &input in inputs {
             self.nodes[input.index()].n_users += 1;

@@ -221,7 +221,8 @@ pub fn n_cells(layers: usize) -> usize {
 pub(super) fn stack(cells: &[&Cell], scale: &Scale) -> Result<Graph, GraphError> {
     let n_cells = n_cells(scale.layers);
     let most_nodes = cells.iter().map(|cell| most_nodes(cell)).max().unwrap_or(0);
-    let mut graph = Graph::with_capacity(n_cells * most_nodes);
+    // Cells are built where a new shape begins, and mostly copied elsewhere.
+    let mut graph = Graph::with_copies(n_cells * most_nodes, MOST_BUILT.min(n_cells) * most_nodes);
     let image = scale.begin(&mut graph)?;
     let stem = stem(&mut graph, image, 3 * scale.channels)?;
     let reductions = reductions(scale.layers);
@@ -250,17 +251,21 @@ pub(super) fn stack(cells: &[&Cell], scale: &Scale) -> Result<Graph, GraphError>
     Ok(graph)
 }
 
+/// Cells that are built where the others are copies: the first, which reads the image twice, one in each of the three
+/// parts, and the two between them.
+const MOST_BUILT: usize = 6;
+
 /// Nodes of one cell at most.
 fn most_nodes(cell: &Cell) -> usize {
     let side = |op| match op {
-        CellOp::Identity => 3,
-        CellOp::SepConv3 | CellOp::SepConv5 => 8,
+        CellOp::Identity => 2,
+        CellOp::SepConv3 | CellOp::SepConv5 => 7,
         CellOp::AvgPool | CellOp::MaxPool => 1,
     };
-    // A block also has a sum, and as a loose end a ReLU, a convolution, its norm and another sum.
-    let block = |block: &Block| block.ops.map(side).iter().sum::<usize>() + 5;
-    let inputs = 2 * 3;
-    inputs + cell.blocks.iter().map(block).sum::<usize>()
+    // A block also has a sum and the ReLU behind it; as a loose end a convolution, its norm and another sum.
+    let block = |block: &Block| block.ops.map(side).iter().sum::<usize>() + 2;
+    let inputs = 2 * 4;
+    inputs + cell.blocks.iter().map(block).sum::<usize>() + 3 * cell.loose_ends().count()
 }
 
 /// Indices of the two reduction cells.
