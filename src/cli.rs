@@ -158,8 +158,8 @@ pub struct SearchArgs {
     #[arg(long, value_enum)]
     pub compute: Option<ComputeChoice>,
     /// Where to measure: local, a name from `pipeline device list`, ssh://USER@HOST, adb://SERIAL,
-    /// recorded:FILE, or counted (instructions in an emulator, where there is no board); without it
-    /// nothing is measured
+    /// recorded:FILE, counted (instructions in an emulator, where there is no board), or none
+    /// [default: counted after `pipeline agent build` for the target, where the emulator is there; else none]
     #[arg(long, value_name = "DEVICE")]
     pub device: Option<String>,
     /// What estimates rest on: a file of `pipeline calibrate`, or none [default: the one kept for the target]

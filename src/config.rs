@@ -18,7 +18,7 @@ use search::{
 use serde::{Deserialize, Serialize};
 use targets::{Bound, Budget, Metric, Target};
 
-use crate::{exit::usage, patience};
+use crate::{devices, exit::usage, patience};
 
 /// A complete configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -50,7 +50,8 @@ pub struct SearchConfig {
     pub preset: Preset,
     /// Where to train.
     pub compute: ComputeChoice,
-    /// A name of devices.toml, an address, `local`, `recorded:FILE`, or absent: nothing is measured.
+    /// A name of devices.toml, an address, `local`, `recorded:FILE`, `counted`, `none`, or absent: what is usual on the
+    /// machine where the run begins.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device: Option<String>,
     /// A file of `pipeline calibrate`, `none`, or absent: the one kept for the target, if there is one.
@@ -456,6 +457,11 @@ impl SearchConfig {
     /// The deadline, if there is one.
     pub fn deadline(&self) -> Result<Option<Duration>> {
         self.deadline.as_ref().map(|text| time("deadline", text)).transpose()
+    }
+
+    /// What measures; `None` where nothing does.
+    pub fn device(&self) -> Option<&str> {
+        self.device.as_deref().filter(|it| *it != devices::NONE)
     }
 
     /// How long a lost board is waited for.

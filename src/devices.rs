@@ -9,15 +9,18 @@ use std::{
 use anyhow::{Context, Result};
 use runtime::device::{Address, Agent, Device, DeviceError, Local, Recorded, Remote, transport};
 use serde::{Deserialize, Serialize};
-use targets::{Runtime, Target};
+use targets::{Calibration, Runtime, Target};
 
-use crate::{exit, kit, on_device, terminal::say};
+use crate::{calibrations, exit, kit, on_device, terminal::say};
 
 /// The device that counts instructions where there is no board.
 pub const COUNTED: &str = "counted";
 
+/// Where nothing is measured.
+pub const NONE: &str = "none";
+
 /// Names that are no board's.
-const BUILT_IN: [&str; 3] = ["local", "emulated", COUNTED];
+const BUILT_IN: [&str; 4] = ["local", "emulated", COUNTED, NONE];
 
 /// Opens the device that `--device` names: `local`, `recorded:FILE`, an address, or a name in
 /// `devices.toml`. A board is reached at once, so that what is wrong is told before anything is done.
@@ -41,6 +44,15 @@ pub fn open(name: &str, target: &Target, agent: Option<&Path>) -> Result<Box<dyn
         say(&format!("note: {name} does not use {skipped}"));
     }
     Ok(Box::new(remote))
+}
+
+/// What stands for a board where no device was named: its instructions are counted where that can be done and tells more
+/// than the target's table or its calibration, which may have no counts to go with it.
+pub fn usual(target: &Target, calibration: Option<&Calibration>) -> &'static str {
+    // This machine's own kind of processor can be timed; whoever wants that names it.
+    let is_own = target.triple.split('-').next() == Some(std::env::consts::ARCH);
+    let countable = !is_own && calibrations::scale(calibration, target).is_ok() && kit::counting(target).is_ok();
+    if countable { COUNTED } else { NONE }
 }
 
 /// The board of this name or address, not reached yet; of kind `target`, or of the kind that its entry

@@ -157,7 +157,7 @@ impl Step {
         let triple = &target.triple;
         let message = format!(
             "{} could not be built. A machine needs, once: `rustup target add {triple}` and {}. Where rustup cannot \
-             add targets, scripts/cross-aarch64 prepares a Debian machine and says how to go on",
+             add targets, scripts/cross prepares a Debian machine and says how to go on",
             self.what,
             linker(triple).map_or("a linker for it".to_owned(), |it| format!("`apt install {}`", it.package)),
         );

@@ -8,7 +8,7 @@ use runtime::device::{Counter, Device};
 use search::probes::{Probe, probes, random};
 use targets::{
     Allow, Calibration, Check, Clock, CostModel, CountScale, Measurement, Metric, Note, Protocol, Sample, Target,
-    Timed, calibration::FORMAT, obstacles::obstacles, quiet, stats::spearman,
+    Timed, calibration::FORMAT, obstacles::obstacles, quiet,
 };
 
 use super::count_table;
@@ -22,6 +22,9 @@ use crate::{
     run_folder::now,
     terminal::{self, Line, say},
 };
+
+/// Divisions of all networks into those that are fitted to and those that are checked.
+const DIVISIONS: usize = 200;
 
 /// The command.
 pub fn run(args: &CalibrateArgs) -> Result<Exit> {
@@ -46,7 +49,12 @@ pub fn run(args: &CalibrateArgs) -> Result<Exit> {
         calibration.counts = counted(counter, &calibration, &probes, &target)?;
     }
     if 0 < args.check {
-        calibration.check = Some(bench.check(&calibration, &target, usize::from(args.check))?);
+        let check = bench.check(&calibration, &target, usize::from(args.check))?;
+        calibration.check = Some(check);
+        let divided = calibration.divided(&target, DIVISIONS);
+        if let Some(check) = &mut calibration.check {
+            check.divided = divided;
+        }
     }
     calibrations::write(&path, &calibration)?;
     if args.json {
@@ -211,24 +219,11 @@ impl Bench {
         rules.into_values().map(|(text, times)| format!("{text} ({times} of {n} networks)")).collect()
     }
 
-    /// Predicts networks drawn at random, then measures them.
+    /// Measures networks drawn at random, which nothing was fitted to.
     fn check(&mut self, calibration: &Calibration, target: &Target, n: usize) -> Result<Check> {
         let model = calibration.model(target.clone()).latency;
-        let drawn = random(n)?;
-        let figures: Vec<_> = drawn.iter().map(|probe| model.predict(&probe.features)).collect();
-        let measured = self.measure_all("checking", &drawn)?;
-        let pairs = || figures.iter().zip(measured.iter().map(|it| it.0.seconds));
-        let share = |holds: &dyn Fn(&targets::Figure, f64) -> bool| {
-            pairs().filter(|(figure, seconds)| holds(figure, *seconds)).count() as f64 / n as f64
-        };
-        let (predicted, seconds): (Vec<f64>, Vec<f64>) = pairs().map(|(figure, it)| (figure.value, it)).unzip();
-        Ok(Check {
-            n,
-            within_tenth: share(&|figure, seconds| (figure.value / seconds - 1.0).abs() <= 0.1),
-            covered: share(&|figure, seconds| figure.low <= seconds && seconds <= figure.high),
-            spearman: spearman(&predicted, &seconds),
-            samples: measured.into_iter().map(|it| it.0).collect(),
-        })
+        let measured = self.measure_all("checking", &random(n)?)?;
+        Ok(Check::of(&model, measured.into_iter().map(|it| it.0).collect()))
     }
 }
 
@@ -277,6 +272,14 @@ fn show(calibration: &Calibration, target: &Target) {
             percent(Some(check.covered)),
             check.spearman.map_or("unknown".to_owned(), |it| format!("{it:.3}"))
         ));
+        if let Some(divided) = &check.divided {
+            terminal::print(&format!(
+                "           in {} other divisions of the networks: {} within 10 %, {} inside the interval",
+                divided.n,
+                percent(Some(divided.within_tenth)),
+                percent(Some(divided.covered))
+            ));
+        }
     }
     far_below(calibration, target);
     for rule in &calibration.allowed {

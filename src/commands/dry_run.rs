@@ -115,7 +115,7 @@ fn say_effort(plan: &Plan, estimate: &Estimate) {
         time(estimate.search_cpu_seconds),
         time(estimate.training_cpu_seconds)
     ));
-    if plan.config.device.is_some() {
+    if plan.config.device().is_some() {
         terminal::print("          measuring on the device comes on top: up to 2 s a candidate that is measured");
     }
     terminal::print(&match estimate.memory_bytes {

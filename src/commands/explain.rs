@@ -105,7 +105,7 @@ fn learned(folder: &RunFolder, config: &SearchConfig) -> Result<CostModel> {
             learn(line.measurement.reading(target.percentile), line.features);
         }
     }
-    if config.device.as_deref() == Some(devices::COUNTED) {
+    if config.device() == Some(devices::COUNTED) {
         let scale = calibrations::scale(calibration.as_ref(), &target)?;
         for line in folder.read_lines::<Counted>(COUNTS)? {
             learn(line.reading(&scale), line.features);

@@ -61,7 +61,20 @@ pub fn run(args: &SearchArgs) -> Result<Exit> {
         // What is kept for the target may be another file tomorrow, or on another machine.
         let file = chosen.as_ref().map_or(calibrations::NONE.to_owned(), |(_, path)| path.display().to_string());
         config.calibration = Some(file);
-        chosen.map(|(calibration, _)| calibration)
+        let calibration = chosen.map(|(calibration, _)| calibration);
+        if config.device.is_none() {
+            let usual = devices::usual(&target, calibration.as_ref());
+            if usual == devices::COUNTED {
+                say(&format!(
+                    "no --device: the instructions of candidates near a bound are counted in an emulator, with the agent for \
+                     {}; --device {} goes by tables alone",
+                    target.name,
+                    devices::NONE
+                ));
+            }
+            config.device = Some(usual.to_owned());
+        }
+        calibration
     };
     let plan = Plan::new(config, images, calibration)?;
     plan.refuse_the_impossible()?;
@@ -229,7 +242,7 @@ impl Plan {
         for bound in self.budget.bounds.iter().filter(|bound| bound.hard) {
             let Some(max) = bound.max else { continue };
             // A device may prove an estimate too high; without one the estimate decides.
-            let measurable = match self.config.device.as_deref() {
+            let measurable = match self.config.device() {
                 None => false,
                 Some(devices::COUNTED) => bound.metric == Metric::Latency,
                 Some(_) => matches!(bound.metric, Metric::Latency | Metric::Memory),
@@ -282,7 +295,7 @@ impl Plan {
 
     /// What `--device` names; a device that goes away in the middle is waited for.
     fn instrument(&self) -> Result<Option<Instrument>> {
-        let Some(name) = &self.config.device else { return Ok(None) };
+        let Some(name) = self.config.device() else { return Ok(None) };
         let config = &self.config;
         let (agent, calibration) = (config.agent.as_deref(), self.calibration.as_ref());
         let instrument = Instrument::open(name, &self.target, agent, config.allow_noisy, calibration)?;
@@ -547,12 +560,12 @@ pub fn cost_model(config: &SearchConfig, target: &Target, calibration: Option<&C
         Some(calibration) => calibration.model(target.clone()),
         None => CostModel::new(target.clone()),
     };
-    if config.device.as_deref() == Some(devices::COUNTED) {
+    if config.device() == Some(devices::COUNTED) {
         // What was measured is in the scale: the model then rests on counts alone, and says so.
         let scale = calibrations::scale(calibration, target)?;
         model.latency = LatencyModel::from_table(&target.latency).by_counts(&scale);
     }
-    if let Some(device) = &config.device {
+    if let Some(device) = config.device() {
         model.runtime = devices::runtime(device, target, config.agent.as_deref())?;
     }
     Ok(model)

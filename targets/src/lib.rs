@@ -49,7 +49,7 @@ mod nnls;
 
 pub use board::{Board, Difference, differences};
 pub use budget::{Bound, Budget, Cost, Figure, Judgement, Metric, Source};
-pub use calibration::{Calibration, Check, Clock, Sample};
+pub use calibration::{Calibration, Check, Clock, Divided, Sample};
 pub use cost_model::{CostModel, FLASH_METADATA, FLASH_PER_OP, Runtime};
 pub use counts::{CountScale, Counts, NodeCounts, Timed};
 pub use latency::{Coefficient, FitReport, LatencyModel, LatencyTable};

@@ -240,16 +240,27 @@ impl Samples {
 }
 
 /// SplitMix64 (Steele, Lea and Flood, 2014): a resample depends on the key and on nothing else.
-struct Keyed(u64);
+pub(crate) struct Keyed(u64);
 
 impl Keyed {
+    /// Keys that differ a little give other numbers.
+    pub(crate) fn new(key: u64) -> Self {
+        let mut mixed = Self(key);
+        mixed.next();
+        Self(mixed.next())
+    }
+
     /// A number below `n`. The bias of the remainder is under `n / 2^64`.
-    fn below(&mut self, n: usize) -> usize {
+    pub(crate) fn below(&mut self, n: usize) -> usize {
+        (self.next() % n as u64) as usize
+    }
+
+    fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        ((z ^ (z >> 31)) % n as u64) as usize
+        z ^ (z >> 31)
     }
 }
 

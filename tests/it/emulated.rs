@@ -258,7 +258,7 @@ fn a_search_counts_where_there_is_no_board() {
     let folder = micro::workplace();
     let pipeline =
         |line: &str| pipeline_with(folder.path(), &micro::words(line), &[("XDG_CACHE_HOME", &cache.to_string_lossy())]);
-    let found = pipeline("search --config micro.toml --run run --device counted --max-latency 100ms");
+    let found = pipeline("search --config micro.toml --run run --max-latency 100ms");
     assert_eq!(found.code, Some(0), "{found:?}");
     assert!(
         !found.stdout.contains(" measured on rpi4 (") && found.stdout.contains("nothing was measured"),
@@ -280,6 +280,11 @@ fn a_search_counts_where_there_is_no_board() {
     assert_eq!(receipt["cost"]["figures"]["flash"]["value"].as_f64(), Some((model + program.flash_bytes()) as f64));
     let kept = pipeline("verify --run run");
     assert_eq!(kept.code, Some(0), "{kept:?}");
+    // Whoever asks for it gets the table of the target.
+    let by_table = pipeline("search --config micro.toml --run by-table --device none --max-latency 100ms");
+    assert_eq!(by_table.code, Some(0), "{by_table:?}");
+    assert!(micro::json(&folder.path().join("by-table/receipt.json"))["device"].is_null());
+    assert!(!folder.path().join("by-table/counts.jsonl").exists());
     let refused = pipeline("search --config micro.toml --run none --device counted --max-flash 8MiB");
     assert_eq!(refused.code, Some(2), "{refused:?}");
     assert!(refused.stderr.contains("of them for the program that runs it"), "{refused:?}");

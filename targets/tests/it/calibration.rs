@@ -2,8 +2,8 @@
 
 use graph::cost::StaticCost;
 use targets::{
-    Block, Calibration, Clock, CostModel, Features, MemoryModel, Metric, Peak, Protocol, Reach, Roofline, Sample,
-    Target, Work, design::spanning,
+    Block, Calibration, Check, Clock, CostModel, Features, MemoryModel, Metric, Peak, Protocol, Reach, Roofline,
+    Sample, Target, Work, design::spanning,
 };
 
 use crate::simulated::{QUIET, Random, measure};
@@ -137,6 +137,31 @@ fn a_calibrated_model_says_what_it_rests_on() {
         );
         assert_eq!(memory.source, format!("from 20 measurements on {name}"));
     }
+}
+
+/// Times with a normal error of 4 % in the logarithm: 98.8 % of them are within 10 % of what explains them.
+#[test]
+fn the_promise_is_kept_on_average_over_divisions() {
+    let (mut random, target) = (Random(11), rpi4());
+    let model = CostModel::new(target.clone()).latency;
+    let template = calibration(Clock::Wall);
+    let mut draw = |_| {
+        let mut sample = template.samples[0].clone();
+        for work in Work::ALL {
+            sample.features.0[work as usize] = 1e6 * random.uniform() / target.latency.ns_per_unit[&work];
+        }
+        sample.seconds = model.predict(&sample.features).value * random.normal(0.04).exp();
+        sample
+    };
+    let mut calibration = Calibration { samples: (0..30).map(&mut draw).collect(), ..template.clone() };
+    assert_eq!(calibration.divided(&target, 10), None, "nothing was checked");
+    let checked = (0..60).map(&mut draw).collect();
+    let check = Check::of(&calibration.model(target.clone()).latency, checked);
+    assert_eq!(check.n, 60);
+    calibration.check = Some(check);
+    let divided = calibration.divided(&target, 40).expect("there is a check");
+    assert!((0.87..0.93).contains(&divided.covered) && 0.93 < divided.within_tenth, "{divided:?}");
+    assert_eq!(calibration.divided(&target, 40), Some(divided), "the same divisions each time");
 }
 
 #[test]
