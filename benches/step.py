@@ -1,5 +1,5 @@
 """Times a training step of the same networks here and in PyTorch, in turn: step.py STEP [--quick] [--network NAME]
-[--threads N] [--generic]; step.sh prepares what it needs.
+[--threads N] [--generic] [--compute cuda]; step.sh prepares what it needs, and gpu.sh on a machine with a GPU.
 
 STEP is the program of `examples/step`. Prints one JSON line for each network and number of threads; times are medians
 over rounds, and ratios are medians of each round's ratio, PyTorch's time over ours. Our step takes its images from the
@@ -23,6 +23,7 @@ def main():
     parser.add_argument("--network", help="this one alone")
     parser.add_argument("--threads", type=int, help="this number alone instead of one, then two")
     parser.add_argument("--generic", action="store_true", help="our side by Burn's kernels")
+    parser.add_argument("--compute", choices=["cpu", "cuda"], default="cpu", help="where both sides train")
     args = parser.parse_args()
     described = subprocess.run([args.step, "describe"], check=True, capture_output=True, text=True).stdout
     networks = [json.loads(line) for line in described.splitlines()]
@@ -33,15 +34,16 @@ def main():
     elif args.quick:
         networks = networks[:-1]
     for network in networks:
-        for threads in [args.threads] if args.threads else [1, 2]:
+        # On a GPU the threads are what feeds it.
+        for threads in [args.threads] if args.threads else [2] if args.compute == "cuda" else [1, 2]:
             print(json.dumps(compare(args, network, threads)), flush=True)
 
 
 def compare(args, network, threads):
     name, batch = network["about"]["network"], network["about"]["batch"]
-    kernels = ["generic"] if args.generic else []
+    kernels = ["cuda"] if args.compute == "cuda" else ["generic"] if args.generic else []
     ours = Worker([args.step, "train", name, *kernels], threads)
-    theirs = Worker([sys.executable, __file__, "--pytorch"], threads)
+    theirs = Worker([sys.executable, __file__, "--pytorch", args.compute], threads)
     theirs.ask(json.dumps(network))
     # The first steps allocate and choose algorithms.
     ours.ask()
@@ -63,6 +65,7 @@ def compare(args, network, threads):
 
     return {
         "network": name,
+        "compute": args.compute,
         "threads": threads,
         "batch": batch,
         "ours_cpu_ms_per_image": round(1e3 * middle(0, "cpu") / batch, 4),
@@ -107,8 +110,8 @@ class Worker:
         self.process.wait()
 
 
-def pytorch():
-    """The other side: reads a network, then does one step for each line."""
+def pytorch(device):
+    """The other side: reads a network, then does one step for each line. A step ends when its loss is known here."""
     import torch
     import torch.nn.functional as F
 
@@ -176,13 +179,13 @@ def pytorch():
                 values.append(value)
             return values[-1]
 
-    net = Net()
+    net = Net().to(device)
     n_params = sum(it.numel() for it in net.parameters())
     assert n_params == about["params"], f"{n_params} parameters instead of {about['params']}"
     optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9, nesterov=True, weight_decay=1e-4)
     batch = about["batch"]
-    images = torch.randn(batch, *nodes[0]["shape"])
-    labels = torch.arange(batch) % 10
+    images = torch.randn(batch, *nodes[0]["shape"], device=device)
+    labels = torch.arange(batch, device=device) % 10
 
     def step(memory_format):
         started, cpu = time.perf_counter(), time.process_time()
@@ -193,12 +196,13 @@ def pytorch():
         optimizer.step()
         return {"loss": loss.item(), "wall": time.perf_counter() - started, "cpu": time.process_time() - cpu}
 
+    clock = "cpu" if device == "cpu" else "wall"
     formats = {"contiguous": torch.contiguous_format, "channels last": torch.channels_last}
     tried = {}
     for name, memory_format in formats.items():
         net.to(memory_format=memory_format)
-        tried[name] = min((step(memory_format) for _ in range(2)), key=lambda it: it["cpu"])
-    best = min(tried, key=lambda name: tried[name]["cpu"])
+        tried[name] = min(step(memory_format)[clock] for _ in range(2))
+    best = min(tried, key=tried.get)
     net.to(memory_format=formats[best])
     print(json.dumps({"rss_mib": idle, "memory_format": best}), flush=True)
     for _ in sys.stdin:
@@ -211,4 +215,4 @@ def peak_mib():
 
 
 if __name__ == "__main__":
-    pytorch() if sys.argv[1:] == ["--pytorch"] else main()
+    pytorch(sys.argv[2]) if sys.argv[1:2] == ["--pytorch"] else main()

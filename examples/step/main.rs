@@ -1,5 +1,6 @@
 //! The side of `benches/step.py` that trains by this project: `step describe` writes the networks, a line of JSON each;
-//! `step train NETWORK` does one optimizer step for each line on its standard input and answers with its time.
+//! `step train NETWORK [generic|cuda]` does one optimizer step for each line on its standard input and answers with its
+//! time: by our kernels, by Burn's, or on a GPU.
 //!
 //! A step is what a search does: the next batch of images, varied and normalised, through
 //! [`Supernet::train_step`].
@@ -37,17 +38,19 @@ fn main() -> Result<(), Box<dyn Error>> {
             }
             Ok(())
         }
-        ["train", name] => train(name, ops::Kernels::Own),
-        ["train", name, "generic"] => train(name, ops::Kernels::Generic),
-        _ => Err("say `describe`, or `train NETWORK [generic]`".into()),
+        ["train", name] => train(name, ops::Kernels::Own, Compute::Cpu),
+        ["train", name, "generic"] => train(name, ops::Kernels::Generic, Compute::Cpu),
+        ["train", _, "cuda"] if Compute::cuda_devices() == 0 => Err("no GPU, or built without --features cuda".into()),
+        ["train", name, "cuda"] => train(name, ops::Kernels::Generic, Compute::Cuda),
+        _ => Err("say `describe`, or `train NETWORK [generic|cuda]`".into()),
     }
 }
 
-fn train(name: &str, kernels: ops::Kernels) -> Result<(), Box<dyn Error>> {
+fn train(name: &str, kernels: ops::Kernels, compute: Compute) -> Result<(), Box<dyn Error>> {
     let network = networks::all()?.into_iter().find(|it| it.name == name).ok_or("no such network")?;
     ops::select(kernels);
     memory::keep();
-    let mut supernet = supernet(network.batch);
+    let mut supernet = supernet(network.batch, compute);
     for line in stdin().lock().lines() {
         line?;
         let started = (Instant::now(), cpu_seconds());
@@ -65,7 +68,7 @@ fn say(line: &Value) -> std::io::Result<()> {
 }
 
 /// Noise, as many images as four batches, and the recipe of the paper's shared training.
-fn supernet(batch: usize) -> Supernet {
+fn supernet(batch: usize, compute: Compute) -> Supernet {
     const CLASSES: usize = 10;
     let (n, shape) = (4 * batch, [3, 32, 32]);
     let mut state = 1_u64;
@@ -90,7 +93,7 @@ fn supernet(batch: usize) -> Supernet {
     let schedule = Schedule { max: 0.01, min: 0.01, period: 1.0, growth: 1.0, warmup: 0.0 };
     let recipe = Recipe::published(1, batch, schedule);
     let model = CostModel::new(Target::find("rpi4").expect("a built-in target"));
-    Supernet::new(set, recipe, Compute::Cpu, 0, Pricer::new(model, Budget::default(), None, 0))
+    Supernet::new(set, recipe, compute, 0, Pricer::new(model, Budget::default(), None, 0))
 }
 
 /// CPU time of this process so far, all threads, user and system.

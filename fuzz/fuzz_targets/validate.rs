@@ -1,4 +1,4 @@
-//! Any bytes for the gate: `cargo +nightly fuzz run validate -- -max_len=4096 -timeout=5`, from the repository's root.
+//! Any bytes for the gate: `scripts/fuzz [SECONDS]`, or `cargo +nightly fuzz run validate`, from the repository's root.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
