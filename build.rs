@@ -18,6 +18,8 @@ fn main() {
     if !is_own_linker || of("TARGET") != of("HOST") {
         return;
     }
+    // What the profile says of symbols does not hold for a package with settings of its own.
+    println!("cargo::rustc-link-arg-bins=-Wl,--strip-all");
     // Functions with equal code are there once.
     println!("cargo::rustc-link-arg-bins=-Wl,--icf=all");
     if libc_version().is_some_and(|version| PACKED_SINCE <= version) {

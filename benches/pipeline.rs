@@ -52,7 +52,7 @@ fn supernet(batch: usize) -> Supernet {
     let (train, validation) = split(&part, Amount::Fraction(0.2), 0).expect("enough images");
     let normalisation = Normalisation::of(&part, &train).expect("enough images");
     let set = TrainingSet { part, train, validation, normalisation, augment: Augment::for_source(&source) };
-    let schedule = Schedule { max: 0.01, min: 0.01, period: 1.0, growth: 1.0, warmup: 0.0 };
+    let schedule = Schedule { max: 0.01, min: 0.01, period: 1.0, growth: 1.0, warmup: 0.0, drops: None };
     let recipe = Recipe::published(1, batch, schedule);
     let model = CostModel::new(Target::find("rpi4").expect("a built-in target"));
     Supernet::new(set, recipe, Compute::Cpu, 0, Pricer::new(model, Budget::default(), None, 0))

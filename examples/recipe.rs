@@ -19,7 +19,7 @@ use search::{
 static ALLOCATOR: memory::Keeping = memory::Keeping;
 
 /// SGDR as B-ENAS trains its final network: 0.05 to 0.001, restarts after 10, 30, 70 and 150 epochs.
-const PAPER: Schedule = Schedule { max: 0.05, min: 0.001, period: 10.0, growth: 2.0, warmup: 0.0 };
+const PAPER: Schedule = Schedule { max: 0.05, min: 0.001, period: 10.0, growth: 2.0, warmup: 0.0, drops: None };
 
 fn main() -> Result<(), Box<dyn Error>> {
     let words: Vec<String> = std::env::args().skip(1).collect();

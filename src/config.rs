@@ -13,7 +13,10 @@ use data::{FrontEnd, Options, Part, Source};
 use search::{
     policy::ControllerSettings,
     space::Scale,
-    strategy::{asha, benas, evolution, local_search, nas_rl, nasnet, random, random_ws, reinforce, surrogate},
+    strategy::{
+        asha, benas, epnas, evolution, local_search, nas_rl, nasnet, neural_architect, random, random_ws, reinforce,
+        surrogate,
+    },
 };
 use serde::{Deserialize, Serialize};
 use targets::{Bound, Budget, Metric, Target};
@@ -156,6 +159,10 @@ pub enum StrategyName {
     NasRl,
     /// NASNet's controller, by PPO.
     Nasnet,
+    /// EPNAS's policy, which edits cells step by step.
+    Epnas,
+    /// Neural Architect's actor and critic, which edit cells step by step.
+    NeuralArchitect,
     /// Asynchronous successive halving.
     Asha,
     /// Model-based search of our own: a Gaussian process says what is worth training next.
@@ -174,6 +181,8 @@ impl StrategyName {
             Self::Reinforce => reinforce::NAME,
             Self::NasRl => nas_rl::NAME,
             Self::Nasnet => nasnet::NAME,
+            Self::Epnas => epnas::NAME,
+            Self::NeuralArchitect => neural_architect::NAME,
             Self::Asha => asha::NAME,
             Self::Surrogate => surrogate::NAME,
         }
@@ -194,6 +203,8 @@ impl StrategyName {
             | Self::Reinforce
             | Self::NasRl
             | Self::Nasnet
+            | Self::Epnas
+            | Self::NeuralArchitect
             | Self::Asha
             | Self::Surrogate => Some(Self::Random),
         }
@@ -263,8 +274,9 @@ impl Preset {
             period: epochs as f64,
             growth: 2.0,
             warmup,
+            drops: None,
         };
-        let sgdr = Schedule { max: 0.05, min: 0.001, period: 10.0, growth: 2.0, warmup: 0.0 };
+        let sgdr = Schedule { max: 0.05, min: 0.001, period: 10.0, growth: 2.0, warmup: 0.0, drops: None };
         // A batch of 160 is ENAS's; the paper's own table of settings is lost. Reconstruction.
         let recipe = Recipe::published;
         // A search of few epochs makes few controller updates, so each must count for more.

@@ -36,7 +36,7 @@ impl Prober {
     /// # Errors
     /// The built-in target cannot be read.
     pub fn new(set: TrainingSet, recipe: &Recipe, batch: usize, compute: Compute, seed: u64) -> Result<Self> {
-        let schedule = Schedule { max: 1e-3, min: 1e-3, period: 1.0, growth: 1.0, warmup: 0.0 };
+        let schedule = Schedule { max: 1e-3, min: 1e-3, period: 1.0, growth: 1.0, warmup: 0.0, drops: None };
         let recipe = Recipe { batch, schedule, ..recipe.clone() };
         let pricer = Pricer::new(CostModel::new(Target::find("host")?), Budget::default(), None, 0);
         Ok(Self(Supernet::new(set, recipe, compute, seed, pricer)))

@@ -90,7 +90,7 @@ fn supernet(batch: usize, compute: Compute) -> Supernet {
     let normalisation = Normalisation::of(&part, &train).expect("there are images");
     let augment = Augment { pad: 4, flip: true, ..Augment::NONE };
     let set = TrainingSet { part: Arc::new(part), validation: train.clone(), train, normalisation, augment };
-    let schedule = Schedule { max: 0.01, min: 0.01, period: 1.0, growth: 1.0, warmup: 0.0 };
+    let schedule = Schedule { max: 0.01, min: 0.01, period: 1.0, growth: 1.0, warmup: 0.0, drops: None };
     let recipe = Recipe::published(1, batch, schedule);
     let model = CostModel::new(Target::find("rpi4").expect("a built-in target"));
     Supernet::new(set, recipe, compute, 0, Pricer::new(model, Budget::default(), None, 0))

@@ -51,6 +51,40 @@ impl Images {
     }
 }
 
+/// What a performance simulator is told of the images, or of the features of clips.
+pub fn about(set: &TrainingSet) -> ::search::policy::Images {
+    let TrainingSet { part, train, .. } = set;
+    let classes = part.classes.len();
+    let mut counts = vec![0.0; classes];
+    train.iter().for_each(|&idx| counts[part.labels[idx] as usize] += 1.0 / train.len() as f64);
+    let entropy: f64 = counts.iter().filter(|it| 0.0 < **it).map(|it| -it * it.ln()).sum();
+    let distribution = entropy / (classes as f64).ln().max(f64::MIN_POSITIVE);
+    // Correlation of values side by side, over a thousand of them.
+    let [_, _, width] = part.shape;
+    let values = |idx: usize| -> Vec<f64> {
+        match &part.sound {
+            None => part.image(idx).iter().map(|&it| f64::from(it)).collect(),
+            Some(sound) => {
+                let n: usize = part.shape.iter().product();
+                sound.features[idx * n..(idx + 1) * n].iter().map(|&it| f64::from(it)).collect()
+            }
+        }
+    };
+    let (mut n, mut sums) = (0.0, [0.0; 5]);
+    for &idx in train.iter().take(1_000) {
+        for pair in values(idx).chunks_exact(width).flat_map(|row| row.windows(2)) {
+            let [a, b] = [pair[0], pair[1]];
+            n += 1.0;
+            for (sum, it) in sums.iter_mut().zip([a, b, a * a, b * b, a * b]) {
+                *sum += it;
+            }
+        }
+    }
+    let [a, b, aa, bb, ab] = sums.map(|sum| sum / n);
+    let regularity = (ab - a * b) / ((aa - a * a) * (bb - b * b)).sqrt().max(f64::MIN_POSITIVE);
+    ::search::policy::Images { size: train.len() as u64, distribution, regularity }
+}
+
 /// Opens a data set by name or folder.
 pub fn open_source(name: &str, options: Options) -> Result<Source> {
     Source::open(name, &Options { downloads: Some(downloads()), ..options }).with_context(|| format!("--data {name}"))

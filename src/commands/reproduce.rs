@@ -16,10 +16,9 @@ use graph::{Graph, cost::static_cost};
 use search::{
     chooser::Uniform,
     evaluator::{Evaluator, Order, Relaxed, SharedWeights},
-    policy::Images,
     pricing::Pricer,
     space::{
-        Relax, Scale, SearchSpace, blocks::BlockSpace, cell::CellSpace, chain::ChainSpace, darts::DartsSpace,
+        Relax, Scale, SearchSpace, blocks::BlockSpace, cell::CellSpace, chain::ChainSpace, darts::DartsSpace, ds_cnn,
         enas_macro::EnasMacro, enas_micro::EnasMicro, fabric::Fabric, layers::LayerSpace, modules::ModuleSpace,
         nasnet::NasNetSpace,
     },
@@ -42,9 +41,9 @@ use search::{
     trials::Effort,
 };
 use serde::Serialize;
-use targets::{Bound, Budget, Cost, CostModel, Metric, Target};
+use targets::{Bound, Budget, Cost, CostModel, Figure, Metric, Target};
 
-use super::open_source;
+use super::{about, open_source};
 use crate::{
     cli::{ReproduceArgs, ReproductionScale},
     exit::{self, Exit},
@@ -100,6 +99,10 @@ impl ReproductionScale {
                 final_epochs: 20,
                 batch: 64,
             },
+            // Sets of spoken words are small: networks see them more often.
+            Self::Small if paper == Paper::Kws => {
+                Extent { epochs: 8, final_epochs: 60, batch: 32, ..Self::Small.extent(Paper::Epnas) }
+            }
             Self::Demo => Extent {
                 images: Some([400, 200]),
                 evaluations: at_least(6),
@@ -124,7 +127,7 @@ impl ReproductionScale {
                 let (evaluations, epochs, final_epochs) = match paper {
                     Paper::NasRl => (12_800, 50, 150),
                     Paper::Nasnet => (20_000, 20, 600),
-                    Paper::Epnas => (600, 20, 600),
+                    Paper::Epnas | Paper::Kws => (600, 20, 600),
                     // The paper prints no schedule; EPNAS's, layer by layer. Reconstruction.
                     Paper::NeuralArchitect => (1_200, 20, 600),
                     Paper::Rcas => (1_500, 10, 200),
@@ -141,9 +144,12 @@ impl ReproductionScale {
                     Paper::BEnas => ([3, 20], [11, 36]),
                     Paper::Bsn => ([8, 128], [8, 128]),
                     Paper::Darts | Paper::DartsSecondOrder => ([8, 16], [20, 36]),
-                    Paper::Enas | Paper::RandomWs | Paper::Asha | Paper::Epnas | Paper::NeuralArchitect => {
-                        ([6, 20], [15, 36])
-                    }
+                    Paper::Enas
+                    | Paper::RandomWs
+                    | Paper::Asha
+                    | Paper::Epnas
+                    | Paper::NeuralArchitect
+                    | Paper::Kws => ([6, 20], [15, 36]),
                 };
                 let shared_epochs = match paper {
                     Paper::EnasMacro => 310,
@@ -162,15 +168,25 @@ impl ReproductionScale {
 #[derive(Debug, Serialize)]
 struct Outcome {
     strategy: String,
+    #[serde(flatten)]
+    found: Found,
+    params: u64,
+    macs: u64,
+    /// On the board that it is for, where it is for one: estimated, not measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    latency: Option<Figure>,
+    /// On the whole test part, after the final training.
+    test: Score,
+}
+
+/// What was found, before its final training.
+#[derive(Debug, Default, Serialize)]
+struct Found {
     /// Networks trained or scored.
     trials: usize,
     /// Validation accuracy while searching, in `[0, 1]`: for choosing, not for quoting.
     search_accuracy: f64,
     architecture: serde_json::Value,
-    params: u64,
-    macs: u64,
-    /// On the whole test part, after the final training.
-    test: Score,
 }
 
 /// The line of `--json`.
@@ -180,10 +196,16 @@ struct Reproduction {
     scale: String,
     data: String,
     images: usize,
+    /// Hard bounds of a search for a board, in words.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    bounds: Vec<String>,
     seed: u64,
     printed: Vec<Printed>,
     ours: Outcome,
     random: Option<Outcome>,
+    /// A published network, trained by the same recipe on the same data.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    published: Option<Outcome>,
     verdict: String,
 }
 
@@ -196,16 +218,19 @@ pub fn run(args: &ReproduceArgs) -> Result<Exit> {
     lab.claim(&name, &scale)?;
     say(&format!("{name} at {scale} scale in {}", path.display()));
     let (ours, random) = lab.reproduce(args.paper)?;
+    let published = lab.published(args.paper)?;
     let verdict = verdict(args, &ours, random.as_ref());
     let reproduction = Reproduction {
         paper: name,
         scale,
         data: lab.name.clone(),
         images: lab.set.train.len(),
+        bounds: lab.bounds(args.paper)?,
         seed: args.seed,
         printed: args.paper.printed().to_vec(),
         ours,
         random,
+        published,
         verdict,
     };
     lab.folder.write_json("reproduction.json", &reproduction)?;
@@ -219,9 +244,11 @@ pub fn run(args: &ReproduceArgs) -> Result<Exit> {
 
 /// Images, sizes and settings of one reproduction.
 struct Lab {
+    paper: Paper,
     name: String,
     set: TrainingSet,
     test: Arc<::data::Part>,
+    target: Target,
     extent: Extent,
     scale: ReproductionScale,
     seed: u64,
@@ -231,13 +258,17 @@ struct Lab {
 
 impl Lab {
     fn open(args: &ReproduceArgs, folder: RunFolder) -> Result<Self> {
-        let name = args.data.clone().unwrap_or_else(|| args.paper.data().to_owned());
+        let paper = args.paper;
+        let Some(name) = args.data.clone().or_else(|| paper.data().map(str::to_owned)) else {
+            return Err(exit::usage("name a folder with --data: a sub-folder of WAV files for each word"));
+        };
         let source = open_source(&name, Options::default())?;
         let part = Arc::new(source.train()?);
-        if part.sound.is_some() {
-            return Err(exit::usage(format!("--data {name}: the published figures are of images; this is sound")));
+        if part.sound.is_some() != (paper == Paper::Kws) {
+            let (theirs, this) = if paper == Paper::Kws { ("sound", "images") } else { ("images", "sound") };
+            return Err(exit::usage(format!("--data {name}: the published figures are of {theirs}; this is {this}")));
         }
-        let extent = args.scale.extent(args.paper);
+        let extent = args.scale.extent(paper);
         let (mut train, mut validation) = split(&part, Amount::Fraction(0.1), args.seed)?;
         if let Some([learned, validated]) = extent.images {
             train.truncate(learned);
@@ -248,7 +279,9 @@ impl Lab {
         let set = TrainingSet { part, train, validation, normalisation, augment };
         let compute = if 0 < Compute::cuda_devices() { Compute::Cuda } else { Compute::Cpu };
         let test = Arc::new(source.test()?);
-        Ok(Self { name, set, test, extent, scale: args.scale, seed: args.seed, folder, compute })
+        // Words are spotted on a board; the other figures know no target.
+        let target = Target::find(if paper == Paper::Kws { "rpi4" } else { "host" })?;
+        Ok(Self { paper, name, set, test, target, extent, scale: args.scale, seed: args.seed, folder, compute })
     }
 
     /// Says in the folder what is done there. What was done for something else is not gone on with.
@@ -269,7 +302,7 @@ impl Lab {
     fn reproduce(&self, paper: Paper) -> Result<(Outcome, Option<Outcome>)> {
         let Extent { evaluations, shared_epochs, batch, .. } = self.extent;
         let (seed, is_paper) = (self.seed, self.scale == ReproductionScale::Paper);
-        let [proxy, full] = [self.extent.proxy, self.extent.full].map(|size| self.size(size));
+        let [proxy, full] = self.sizes();
         let effort = Effort { evaluations, epochs: self.extent.epochs, patience: 1_000, proxy, full };
         let cells = CellSpace::default();
         let none = Budget::default();
@@ -314,7 +347,8 @@ impl Lab {
                 let settings = if is_paper { nasnet::Settings::default() } else { nasnet::Settings::short() };
                 self.alone(&NasNetSpace::default(), &mut NasNet::new(settings, effort, seed), effort, none)
             }
-            Paper::Epnas => {
+            Paper::Epnas | Paper::Kws => {
+                let none = if paper == Paper::Kws { self.on_a_board(&full)? } else { none };
                 let settings = if is_paper { epnas::Settings::modules() } else { epnas::Settings::short() };
                 self.alone(&ModuleSpace::default(), &mut Epnas::new(settings, effort, seed), effort, none)
             }
@@ -328,7 +362,7 @@ impl Lab {
                     true => neural_architect::Settings::default(),
                     false => neural_architect::Settings::short(),
                 };
-                let strategy = &mut NeuralArchitect::new(settings, self.images(), effort, seed);
+                let strategy = &mut NeuralArchitect::new(settings, about(&self.set), effort, seed);
                 self.alone(&LayerSpace::default(), strategy, effort, none)
             }
             Paper::Darts | Paper::DartsSecondOrder => {
@@ -349,35 +383,46 @@ impl Lab {
         }
     }
 
-    /// What the performance simulator is told of the images.
-    fn images(&self) -> Images {
-        let TrainingSet { part, train, .. } = &self.set;
-        let classes = part.classes.len();
-        let mut counts = vec![0.0; classes];
-        train.iter().for_each(|&idx| counts[part.labels[idx] as usize] += 1.0 / train.len() as f64);
-        let entropy: f64 = counts.iter().filter(|it| 0.0 < **it).map(|it| -it * it.ln()).sum();
-        let distribution = entropy / (classes as f64).ln().max(f64::MIN_POSITIVE);
-        // Correlation of pixels side by side, over a thousand images.
-        let [_, _, width] = part.shape;
-        let (mut n, mut sums) = (0.0, [0.0; 5]);
-        for &idx in train.iter().take(1_000) {
-            for row in part.image(idx).chunks_exact(width) {
-                for pair in row.windows(2) {
-                    let [a, b] = [0, 1].map(|at| f64::from(pair[at]));
-                    n += 1.0;
-                    for (sum, it) in sums.iter_mut().zip([a, b, a * a, b * b, a * b]) {
-                        *sum += it;
-                    }
-                }
-            }
-        }
-        let [a, b, aa, bb, ab] = sums.map(|sum| sum / n);
-        let regularity = (ab - a * b) / ((aa - a * a) * (bb - b * b)).sqrt().max(f64::MIN_POSITIVE);
-        Images { size: train.len() as u64, distribution, regularity }
+    fn size(&self, [layers, channels]: [usize; 2]) -> Scale {
+        let front_end = self.set.part.sound.as_ref().map(|it| it.front_end);
+        Scale { layers, channels, input: self.set.part.shape, classes: self.set.part.classes.len(), front_end }
     }
 
-    fn size(&self, [layers, channels]: [usize; 2]) -> Scale {
-        Scale { layers, channels, input: self.set.part.shape, classes: self.set.part.classes.len(), front_end: None }
+    /// While searching, and as it is deployed.
+    fn sizes(&self) -> [Scale; 2] {
+        [self.size(self.extent.proxy).trained(), self.size(self.extent.full)]
+    }
+
+    /// The published network that stands beside what was found, by the same recipe on the same data.
+    fn published(&self, paper: Paper) -> Result<Option<Outcome>> {
+        if paper != Paper::Kws {
+            return Ok(None);
+        }
+        let full = self.size(self.extent.full);
+        let build = |scale: &Scale| ds_cnn::build(scale).map_err(search::Error::from);
+        self.train("ds-cnn", [build(&full.trained())?, build(&full)?], Found::default()).map(Some)
+    }
+
+    fn bounds(&self, paper: Paper) -> Result<Vec<String>> {
+        if paper != Paper::Kws {
+            return Ok(Vec::new());
+        }
+        let name = &self.target.name;
+        let words = |bound: &Bound| {
+            let max = bound.metric.format(bound.max.unwrap_or(f64::INFINITY));
+            format!("{} on {name} <= {max}, as the published network is estimated to take at most", bound.metric.name())
+        };
+        Ok(self.on_a_board(&self.size(self.extent.full))?.bounds.iter().map(words).collect())
+    }
+
+    /// What DS-CNN takes of the board, by its model: latency and memory.
+    fn on_a_board(&self, full: &Scale) -> Result<Budget> {
+        let cost = CostModel::new(self.target.clone()).price(&ds_cnn::build(full).map_err(search::Error::from)?);
+        let bound = |metric| {
+            let max = cost.get(metric).map(|figure| figure.high);
+            Bound { metric, min: None, max, hard: true }
+        };
+        Ok(Budget { bounds: [Metric::Latency, Metric::Memory].map(bound).to_vec() })
     }
 
     /// RCAS's two hard bounds: the size of MobileNetV2, here at the scale of the reproduction.
@@ -398,7 +443,7 @@ impl Lab {
 
     fn pricer(&self, budget: &Budget) -> Result<Pricer> {
         let images = (self.extent.final_epochs * self.set.train.len()) as u64;
-        Ok(Pricer::new(CostModel::new(Target::find("host")?), budget.clone(), None, images))
+        Ok(Pricer::new(CostModel::new(self.target.clone()), budget.clone(), None, images))
     }
 
     fn alone<S: SearchSpace>(
@@ -488,7 +533,7 @@ impl Lab {
         scored: usize,
         budget: &Budget,
     ) -> Result<Outcome> {
-        let [proxy, full] = [self.extent.proxy, self.extent.full].map(|size| self.size(size));
+        let [proxy, full] = self.sizes();
         let epochs = self.extent.shared_epochs;
         let settings = random_ws::Settings { epochs, scored, finalists: 10.min(scored), proposals: 100 * scored };
         let found =
@@ -501,10 +546,26 @@ impl Lab {
         Ok(Supernet::new(self.set.clone(), recipe, self.compute, self.seed, self.pricer(budget)?))
     }
 
-    /// Nesterov momentum, L2 of 1e-4 and a cosine, as most of the papers have it.
+    /// Nesterov momentum, L2 of 1e-4 and a cosine, as most of the papers have it; RCAS's has steps: at 4, 7 and 9 of its
+    /// 10 epochs while searching.
     fn recipe(&self, epochs: usize) -> Recipe {
-        let schedule = Schedule { max: 0.05, min: 0.001, period: epochs as f64, growth: 1.0, warmup: 0.0 };
+        if self.paper == Paper::Rcas {
+            return self.in_steps(epochs, [0.4, 0.7, 0.9]);
+        }
+        let schedule = Schedule { max: 0.05, min: 0.001, period: epochs as f64, growth: 1.0, warmup: 0.0, drops: None };
         Recipe::published(epochs, self.extent.batch, schedule)
+    }
+
+    /// The same for the final training: RCAS's rate falls at 60, 120 and 180 of its 200 epochs.
+    fn final_recipe(&self) -> Recipe {
+        let epochs = self.extent.final_epochs;
+        if self.paper == Paper::Rcas { self.in_steps(epochs, [0.3, 0.6, 0.9]) } else { self.recipe(epochs) }
+    }
+
+    /// RCAS's recipe, whose rate falls to a tenth at these shares of all epochs.
+    fn in_steps(&self, epochs: usize, drops: [f64; 3]) -> Recipe {
+        let schedule = Schedule::steps(0.1, drops.map(|it| it * epochs as f64));
+        Recipe { weight_decay: 4e-5, ..Recipe::published(epochs, self.extent.batch, schedule) }
     }
 
     /// Trains the best network at full size and asks it the test part, once.
@@ -519,27 +580,34 @@ impl Lab {
         let Some(best) = found.into_iter().next() else {
             return Err(exit::usage(format!("{strategy} found no network within the budget; try a larger --scale")));
         };
-        let graph: Graph = space.build(&best.arch, full).map_err(search::Error::from)?;
+        let build = |scale: &Scale| space.build(&best.arch, scale).map_err(search::Error::from);
+        let networks = [build(&full.trained())?, build(full)?];
+        let architecture = serde_json::to_value(&best.arch)?;
+        self.train(strategy, networks, Found { trials, search_accuracy: best.accuracy, architecture })
+    }
+
+    /// Trains a network, which is deployed with what stands before it, and asks it the test part, once.
+    fn train(&self, name: &str, [graph, deployed]: [Graph; 2], found: Found) -> Result<Outcome> {
         let fit = Fit {
             set: self.set.clone(),
-            recipe: self.recipe(self.extent.final_epochs),
+            recipe: self.final_recipe(),
             compute: self.compute,
             start: None,
             seed: self.seed,
-            checkpoint: Some(self.folder.file("checkpoints").join(format!("final-{strategy}.safetensors"))),
+            checkpoint: Some(self.folder.file("checkpoints").join(format!("final-{name}.safetensors"))),
         };
-        let mut screen = TrainingScreen::new(&format!("training the network of {strategy}"));
+        let mut screen = TrainingScreen::new(&format!("training the network of {name}"));
         let fitted = fit.run(&graph, &mut |done, total, curve| screen.look(done, total, curve))?;
         drop(screen);
         let right = n_right(&graph, &fitted.weights, &self.test, &self.set.normalisation, self.compute)?;
-        let cost = static_cost(&graph);
+        let cost = static_cost(&deployed);
+        let priced = CostModel::new(self.target.clone()).price(&deployed);
         Ok(Outcome {
-            strategy: strategy.to_owned(),
-            trials,
-            search_accuracy: best.accuracy,
-            architecture: serde_json::to_value(&best.arch)?,
+            strategy: name.to_owned(),
+            found,
             params: cost.params,
             macs: cost.macs,
+            latency: self.set.part.sound.as_ref().and_then(|_| priced.get(Metric::Latency).cloned()),
             test: Score { right, of: self.test.len() },
         })
     }
@@ -586,16 +654,26 @@ fn show(it: &Reproduction) {
         terminal::print(&format!(
             "{who:<10} {:<12} {:>6} trials  {:>9} parameters  {:>9} MACs  test accuracy {}",
             outcome.strategy,
-            outcome.trials,
+            outcome.found.trials,
             Metric::Params.format(outcome.params as f64),
             Metric::Macs.format(outcome.macs as f64),
             outcome.test
         ));
+        if let Some(latency) = &outcome.latency {
+            terminal::print(&format!("{:<10} latency {}", "", latency.describe(Metric::Latency)));
+        }
     };
-    terminal::print(&format!("{} at {} scale on {} ({} training images)", it.paper, it.scale, it.data, it.images));
+    let noun = if it.bounds.is_empty() { "images" } else { "clips" };
+    terminal::print(&format!("{} at {} scale on {} ({} training {noun})", it.paper, it.scale, it.data, it.images));
+    for bound in &it.bounds {
+        terminal::print(&format!("budget     {bound}"));
+    }
     line("ours", &it.ours);
     if let Some(random) = &it.random {
         line("random", random);
+    }
+    if let Some(published) = &it.published {
+        line("published", published);
     }
     for Printed { what, error, params, tag } in &it.printed {
         let params = params.map_or(String::new(), |it| format!("  {it} M parameters"));

@@ -148,7 +148,7 @@ pub fn step(args: &ScaleStepArgs) -> Result<exit::Exit> {
     let ScaleStepArgs { channels, layers, batch, classes, side, cells } = *args;
     let setting = Setting { channels, layers, batch, classes, side };
     let graphs = setting.graphs(cells)?;
-    let schedule = Schedule { max: 1e-3, min: 1e-3, period: 1.0, growth: 1.0, warmup: 0.0 };
+    let schedule = Schedule { max: 1e-3, min: 1e-3, period: 1.0, growth: 1.0, warmup: 0.0, drops: None };
     let recipe = Recipe::published(1, batch, schedule);
     let mut prober = Prober::new(noise(&setting), &recipe, batch, Compute::Cpu, SEED)?;
     let before = memory::watch();

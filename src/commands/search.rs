@@ -18,11 +18,13 @@ use search::{
         Chosen, Strategy,
         asha::{self, Asha},
         benas::Benas,
+        epnas::{self, Epnas},
         evolution::{self, Evolution},
         first_measured,
         local_search::LocalSearch,
         nas_rl::{self, NasRl},
         nasnet::{self, NasNet},
+        neural_architect::{self, NeuralArchitect},
         random::Random,
         random_ws::{self, RandomWs},
         reinforce::{self, Reinforce},
@@ -33,7 +35,7 @@ use search::{
 };
 use targets::{Budget, Calibration, Cost, CostModel, LatencyModel, Meter, MeterError, Metric, Reading, Target};
 
-use super::{Images, export, report, settle, train};
+use super::{Images, about, export, report, settle, train};
 use crate::{
     calibrations,
     cli::SearchArgs,
@@ -410,6 +412,15 @@ impl Plan {
             }
             StrategyName::NasRl => alone(&mut NasRl::new(nas_rl::Settings::short(), effort, seed), pricer)?,
             StrategyName::Nasnet => alone(&mut NasNet::new(nasnet::Settings::short(), effort, seed), pricer)?,
+            StrategyName::Epnas => {
+                let short = epnas::Settings::short();
+                let child = epnas::Child { epochs: trials.epochs, ..short.child };
+                alone(&mut Epnas::new(epnas::Settings { child, ..short }, effort, seed), pricer)?
+            }
+            StrategyName::NeuralArchitect => {
+                let settings = neural_architect::Settings::short();
+                alone(&mut NeuralArchitect::new(settings, about(&self.images.set), effort, seed), pricer)?
+            }
             StrategyName::Asha => {
                 // Rungs at a quarter, all and four times the epochs that others give each network.
                 let settings = asha::Settings {

@@ -112,6 +112,20 @@ fn shared_weights_are_searched_again_for_another_budget() {
     }
 }
 
+/// Policies that edit cells, from the flag to a model that keeps its promise.
+#[test]
+fn cells_are_edited_step_by_step() {
+    let folder = workplace();
+    let config = format!("{}trials = {{ evaluations = 4, epochs = 1 }}\n", crate::micro::MICRO);
+    std::fs::write(folder.path().join("micro.toml"), config).expect("a temporary folder can be written");
+    for strategy in ["epnas", "neural-architect"] {
+        let search = format!("search --config micro.toml --strategy {strategy} --run {strategy}");
+        run(&folder, &search).expect(0, &["within budget", "random with the same effort"]);
+        assert_eq!(json(&folder.path().join(strategy).join("receipt.json"))["strategy"], strategy);
+        run(&folder, &format!("verify --run {strategy}")).expect(0, &["keeps its promise"]);
+    }
+}
+
 #[test]
 fn a_paper_is_reproduced_beside_random_search_and_what_was_printed() {
     let folder = workplace();

@@ -84,3 +84,24 @@ fn recordings_become_a_model_that_reads_samples() {
     run(&folder, "search --data words --sample-rate 16").expect(2, &["--sample-rate", "16kHz"]);
     run(&folder, "search --data words --front-end loud").expect(2, &["--front-end", "mfcc"]);
 }
+
+#[test]
+fn spotted_words_stand_beside_a_published_network() {
+    let folder = workplace();
+    write_words(&folder.path().join("words"), 16);
+    let said = run(&folder, "reproduce kws --scale demo --data words --run kws --json");
+    said.expect(0, &[]);
+    let found = said.json();
+    let strategies = ["ours", "random", "published"].map(|who| found[who]["strategy"].as_str().unwrap_or_default());
+    assert_eq!(strategies, ["epnas", "random", "ds-cnn"]);
+    // What is searched may not take more of the board than the published network does at most, by its model.
+    let high = |who: &str| found[who]["latency"]["high"].as_f64().expect("a number");
+    assert!(high("ours") <= high("published") && high("random") <= high("published"), "{found}");
+    assert!(found["ours"]["latency"]["source"]["estimated"]["by"].is_string(), "{found}");
+    assert_eq!(found["bounds"].as_array().map(Vec::len), Some(2), "{found}");
+    assert_eq!(found["published"]["trials"], 0);
+
+    run(&folder, "reproduce kws --scale demo").expect(2, &["--data", "WAV"]);
+    run(&folder, "reproduce kws --scale demo --data fashion-tiny").expect(2, &["of sound; this is images"]);
+    run(&folder, "reproduce epnas --scale demo --data words --run epnas").expect(2, &["of images; this is sound"]);
+}

@@ -60,6 +60,7 @@ impl Recipe {
         let mut recipe = Self { epochs, ..self.clone() };
         recipe.schedule.period *= factor;
         recipe.schedule.warmup *= factor;
+        recipe.schedule.drops = recipe.schedule.drops.map(|drops| drops.map(|it| it * factor));
         recipe
     }
 
@@ -69,7 +70,7 @@ impl Recipe {
     /// gives: `docs/results/recipe.md`.
     pub fn one_cycle(epochs: usize) -> Self {
         let period = epochs as f64;
-        let schedule = Schedule { max: 0.2, min: 0.0, period, growth: 1.0, warmup: 0.25 * period };
+        let schedule = Schedule { max: 0.2, min: 0.0, period, growth: 1.0, warmup: 0.25 * period, drops: None };
         Self {
             weight_decay: 5e-4,
             label_smoothing: 0.1,
@@ -82,7 +83,7 @@ impl Recipe {
 
 /// Cosine annealing with warm restarts (Loshchilov and Hutter, SGDR): from `max` to `min` within
 /// `period` epochs, then again with a period `growth` times as long. A period of all epochs is
-/// plain cosine annealing.
+/// plain cosine annealing. Or steps: see [`Schedule::steps`].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Schedule {
@@ -96,19 +97,34 @@ pub struct Schedule {
     pub growth: f64,
     /// Epochs of linear warm-up from zero, within the first period.
     pub warmup: f64,
+    /// Epochs at each of which the rate falls to a tenth, from `max` on; there is no annealing then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drops: Option<[f64; 3]>,
 }
 
 impl Schedule {
+    /// `max`, and a tenth of what it was at each of these epochs.
+    pub fn steps(max: f64, drops: [f64; 3]) -> Self {
+        Self { max, min: 1e-3 * max, period: drops[2], growth: 1.0, warmup: 0.0, drops: Some(drops) }
+    }
+
     /// Learning rate after `epoch` epochs, a fraction where an epoch is under way.
     pub fn at(&self, epoch: f64) -> f64 {
+        let rate = match self.drops {
+            Some(drops) => self.max * 0.1_f64.powi(drops.iter().filter(|it| **it <= epoch).count() as i32),
+            None => self.cosine(epoch),
+        };
+        if epoch < self.warmup { rate * (epoch + 1e-3) / self.warmup } else { rate }
+    }
+
+    fn cosine(&self, epoch: f64) -> f64 {
         let (mut start, mut period) = (0.0, self.period.max(f64::MIN_POSITIVE));
         while start + period <= epoch && self.growth >= 1.0 {
             start += period;
             period *= self.growth;
         }
         let phase = ((epoch - start) / period).min(1.0);
-        let cosine = self.min + 0.5 * (self.max - self.min) * (1.0 + (std::f64::consts::PI * phase).cos());
-        if epoch < self.warmup { cosine * (epoch + 1e-3) / self.warmup } else { cosine }
+        self.min + 0.5 * (self.max - self.min) * (1.0 + (std::f64::consts::PI * phase).cos())
     }
 }
 
@@ -118,7 +134,7 @@ mod tests {
 
     #[test]
     fn sgdr_restarts_at_10_30_70_and_150() {
-        let schedule = Schedule { max: 0.05, min: 0.001, period: 10.0, growth: 2.0, warmup: 0.0 };
+        let schedule = Schedule { max: 0.05, min: 0.001, period: 10.0, growth: 2.0, warmup: 0.0, drops: None };
         for restart in [0.0, 10.0, 30.0, 70.0, 150.0] {
             assert_eq!(schedule.at(restart), 0.05, "at {restart}");
             if restart > 0.0 {
@@ -128,9 +144,19 @@ mod tests {
         assert!((schedule.at(5.0) - 0.0255).abs() < 1e-12, "half way down");
     }
 
+    /// RCAS's search: a rate of 0.1 for 10 epochs, a tenth of it at 4, 7 and 9.
+    #[test]
+    fn steps_are_a_tenth_each() {
+        let rates = |schedule: Schedule, epochs: [f64; 6]| epochs.map(|it| (1e6 * schedule.at(it)).round());
+        let schedule = Schedule::steps(0.1, [4.0, 7.0, 9.0]);
+        assert_eq!(rates(schedule, [0.0, 3.999, 4.0, 7.0, 9.0, 10.0]), [1e5, 1e5, 1e4, 1e3, 1e2, 1e2]);
+        let twice = Recipe::published(10, 64, schedule).stretched(20).schedule;
+        assert_eq!(rates(twice, [0.0, 7.999, 8.0, 14.0, 18.0, 20.0]), [1e5, 1e5, 1e4, 1e3, 1e2, 1e2]);
+    }
+
     #[test]
     fn one_period_is_plain_cosine_with_warmup() {
-        let schedule = Schedule { max: 0.1, min: 0.0, period: 20.0, growth: 2.0, warmup: 2.0 };
+        let schedule = Schedule { max: 0.1, min: 0.0, period: 20.0, growth: 2.0, warmup: 2.0, drops: None };
         assert!(schedule.at(0.0) < 0.001 && schedule.at(1.0) < schedule.at(2.0));
         assert!((schedule.at(10.0) - 0.05).abs() < 1e-12);
     }

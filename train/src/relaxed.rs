@@ -328,7 +328,7 @@ mod tests {
         let (train, validation) = split(&part, Amount::Fraction(0.9), 0).expect("enough images");
         let normalisation = Normalisation::of(&part, &train).expect("enough images");
         let set = TrainingSet { part, train, validation, normalisation, augment: Augment::NONE };
-        let schedule = Schedule { max: 0.05, min: 0.05, period: 1.0, growth: 1.0, warmup: 0.0 };
+        let schedule = Schedule { max: 0.05, min: 0.05, period: 1.0, growth: 1.0, warmup: 0.0, drops: None };
         let model = CostModel::new(Target::find("rpi4").expect("it is built in"));
         let pricer = Pricer::new(model, Budget::default(), None, 0);
         Relaxation::new(set, Recipe::published(1, 32, schedule), Compute::Cpu, seed, pricer)

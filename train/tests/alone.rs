@@ -22,7 +22,7 @@ fn trainer(folder: &std::path::Path, stop: fn() -> bool) -> Trainer {
     validation.truncate(60);
     let normalisation = Normalisation::of(&part, &train).expect("enough images");
     let set = TrainingSet { part, train, validation, normalisation, augment: Augment::for_source(&source) };
-    let schedule = Schedule { max: 0.05, min: 0.001, period: 4.0, growth: 1.0, warmup: 0.0 };
+    let schedule = Schedule { max: 0.05, min: 0.001, period: 4.0, growth: 1.0, warmup: 0.0, drops: None };
     let model = CostModel::new(Target::find("rpi4").expect("a built-in target"));
     let pricer = Pricer::new(model, Budget::default(), None, 1_000);
     Trainer::new(set, Recipe::published(4, 25, schedule), Compute::Cpu, 0, pricer, folder.to_owned(), stop)

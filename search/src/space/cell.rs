@@ -11,13 +11,14 @@
 //! keeps its weights whatever other ends are loose. And an identity with stride 2 is a 1x1
 //! convolution.
 
-use std::ops::RangeInclusive;
+use std::{cmp::Ordering, ops::RangeInclusive};
 
 use graph::{Activation, Conv2d, Graph, GraphError, NodeId, Op, Pool2d, Section};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Scale, SearchSpace,
+    Morph, Scale, SearchSpace,
+    layers::{EDITS, INSERT, REMOVE, SCALES},
     parts::{State, classify, conv_norm, read_cells, stem},
 };
 use crate::chooser::{Chooser, Kind, Question};
@@ -95,14 +96,30 @@ impl Cell {
     pub(super) fn sample(n_blocks: usize, chooser: &mut dyn Chooser) -> Self {
         let mut blocks = Vec::with_capacity(n_blocks);
         for idx in 0..n_blocks {
-            let inputs = [(); 2].map(|()| chooser.choose(Question { kind: Kind::Input, options: 2 + idx }));
-            let op =
-                |chooser: &mut dyn Chooser| chooser.choose(Question { kind: Kind::Op, options: CellOp::ALL.len() });
-            let ops = [(); 2].map(|()| CellOp::ALL[op(chooser)]);
-            blocks.push(Block { inputs, ops });
+            blocks.push(ask_block(idx, chooser));
             chooser.define();
         }
         Self { blocks }
+    }
+
+    /// Puts `block` at `place`: what read a block from there on reads it still.
+    fn insert(&mut self, place: usize, block: Block) {
+        for input in self.blocks[place..].iter_mut().flat_map(|it| &mut it.inputs) {
+            *input += usize::from(place + 2 <= *input);
+        }
+        self.blocks.insert(place, block);
+    }
+
+    /// Takes the block at `place` away: what read it reads what its left side did.
+    fn remove(&mut self, place: usize) {
+        let removed = self.blocks.remove(place);
+        for input in self.blocks[place..].iter_mut().flat_map(|it| &mut it.inputs) {
+            *input = match (*input).cmp(&(place + 2)) {
+                Ordering::Less => *input,
+                Ordering::Equal => removed.inputs[0],
+                Ordering::Greater => *input - 1,
+            };
+        }
     }
 
     /// Whether every block has an earlier state to read, and there is at least one block.
@@ -191,6 +208,68 @@ impl SearchSpace for CellSpace {
         let n_blocks = 2.min(*self.blocks.start());
         Self { blocks: n_blocks..=n_blocks }.cheapest()
     }
+}
+
+impl Morph for CellSpace {
+    /// One step: first one side of a block gets another operation, or reads something else; then a block is inserted,
+    /// removed, or all are kept. Nothing is inserted into the largest cell or removed from the smallest.
+    fn morph(&self, arch: &Cell, chooser: &mut dyn Chooser) -> Cell {
+        let mut cell = arch.clone();
+        let n_blocks = cell.blocks.len();
+        let place = |options| Question { kind: Kind::Place, options };
+        let what = chooser.choose(Question { kind: Kind::Edit, options: SCALES });
+        let changed = chooser.choose(place(n_blocks));
+        let side = chooser.choose(Question { kind: Kind::Combine, options: 2 });
+        let block = &mut cell.blocks[changed];
+        if what == CHANGE_OP {
+            block.ops[side] = ask_op(chooser);
+        } else {
+            (0..changed).for_each(|_| chooser.define());
+            block.inputs[side] = ask_input(changed, chooser);
+        }
+        match chooser.choose(Question { kind: Kind::Edit, options: EDITS }) {
+            INSERT if n_blocks < *self.blocks.end() => {
+                let at = chooser.choose(place(n_blocks + 1));
+                chooser.forget();
+                (0..at).for_each(|_| chooser.define());
+                let block = ask_block(at, chooser);
+                cell.insert(at, block);
+            }
+            REMOVE if *self.blocks.start() < n_blocks => cell.remove(chooser.choose(place(n_blocks))),
+            // Kept.
+            _ => {}
+        }
+        cell
+    }
+
+    /// What each side reads and applies, left before right.
+    fn embed(&self, arch: &Cell) -> Vec<Vec<usize>> {
+        let nth = |op: CellOp| CellOp::ALL.iter().position(|it| *it == op).unwrap_or_default();
+        let row = |block: &Block| {
+            let [left, right] = block.inputs;
+            let [before, after] = block.ops.map(nth);
+            vec![left, before, right, after]
+        };
+        arch.blocks.iter().map(row).collect()
+    }
+}
+
+/// What may change about a side, of [`SCALES`] such things: its operation, or what it reads.
+const CHANGE_OP: usize = 0;
+
+/// Asks for every decision about block `idx`.
+fn ask_block(idx: usize, chooser: &mut dyn Chooser) -> Block {
+    let inputs = [(); 2].map(|()| ask_input(idx, chooser));
+    let ops = [(); 2].map(|()| ask_op(chooser));
+    Block { inputs, ops }
+}
+
+fn ask_input(idx: usize, chooser: &mut dyn Chooser) -> usize {
+    chooser.choose(Question { kind: Kind::Input, options: 2 + idx })
+}
+
+fn ask_op(chooser: &mut dyn Chooser) -> CellOp {
+    CellOp::ALL[chooser.choose(Question { kind: Kind::Op, options: CellOp::ALL.len() })]
 }
 
 /// A cell whose first blocks all do `op` to `input`, and whose others read two of the blocks before each: as few

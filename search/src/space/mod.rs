@@ -4,6 +4,7 @@ pub mod blocks;
 pub mod cell;
 pub mod chain;
 pub mod darts;
+pub mod ds_cnn;
 pub mod enas_macro;
 pub mod enas_micro;
 pub mod fabric;

@@ -1,0 +1,70 @@
+//! Cells that are edited step by step stay cells, and an edit changes what it says.
+
+use search::{
+    chooser::{Replay, Uniform},
+    space::{
+        Morph, Scale, SearchSpace,
+        cell::{Cell, CellOp, CellSpace},
+    },
+};
+
+/// The answers that leave the first block's left side as it is.
+fn unchanged(cell: &Cell) -> Vec<usize> {
+    let op = CellOp::ALL.iter().position(|it| *it == cell.blocks[0].ops[0]).expect("it is one of them");
+    vec![0, 0, 0, op]
+}
+
+#[test]
+fn edited_cells_are_cells() {
+    let space = CellSpace::default();
+    let scale = Scale { layers: 1, channels: 4, input: [1, 12, 12], classes: 3, front_end: None };
+    // Kept, grown, shrunk.
+    let mut sizes = [0; 3];
+    for seed in 0..300 {
+        let mut cell = space.sample(&mut Uniform::new(seed, "cell", 0));
+        for step in 0..6 {
+            let edited = space.morph(&cell, &mut Uniform::new(seed, "edit", step));
+            let (before, after) = (cell.blocks.len(), edited.blocks.len());
+            assert!(edited.is_well_formed() && space.blocks.contains(&after), "{cell:?} became {edited:?}");
+            let rows = space.embed(&edited);
+            assert!(rows.len() == after && rows.iter().all(|row| row.len() == 4), "{rows:?}");
+            assert!(before.abs_diff(after) <= 1, "{before} blocks, then {after}");
+            sizes[(after + 3 - before) % 3] += 1;
+            cell = edited;
+        }
+        space.build(&cell, &scale).expect("the image is large enough");
+    }
+    assert!(sizes.iter().all(|n| 200 < *n), "kept, grown, shrunk: {sizes:?}");
+}
+
+#[test]
+fn what_was_inserted_can_be_taken_away_again() {
+    let space = CellSpace { blocks: 1..=8 };
+    for seed in 0..200 {
+        let cell = CellSpace::default().sample(&mut Uniform::new(seed, "cell", 0));
+        for at in 0..=cell.blocks.len() {
+            // A block that reads the oldest and the newest state there is, and that nobody reads.
+            let insert = [unchanged(&cell), vec![0, at, 0, at + 1, 1, 3]].concat();
+            let longer = space.morph(&cell, &mut Replay::new(&insert));
+            assert_eq!(longer.blocks.len(), cell.blocks.len() + 1);
+            assert_eq!(longer.blocks[at].inputs, [0, at + 1]);
+            assert!(!longer.reads(at + 2), "{longer:?}");
+            let remove = [unchanged(&longer), vec![1, at]].concat();
+            assert_eq!(space.morph(&longer, &mut Replay::new(&remove)), cell, "at {at}");
+        }
+    }
+}
+
+#[test]
+fn who_read_a_block_that_goes_reads_what_it_read() {
+    let space = CellSpace::default();
+    // The third block reads the second, whose left side reads the first.
+    let cell = CellSpace { blocks: 3..=3 }.sample(&mut Replay::new(&[0, 0, 0, 1, 1, 2, 1, 2, 2, 3, 3, 4, 4]));
+    let without = space.morph(&cell, &mut Replay::new(&[unchanged(&cell), vec![1, 1]].concat()));
+    assert_eq!(without.blocks.len(), 2);
+    assert_eq!(without.blocks[1].inputs, [2, 2], "{cell:?}");
+    assert_eq!(without.blocks[1].ops, cell.blocks[2].ops);
+    // The smallest cell keeps its blocks.
+    let kept = space.morph(&without, &mut Replay::new(&[unchanged(&without), vec![1, 1]].concat()));
+    assert_eq!(kept, without);
+}
