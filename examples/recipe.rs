@@ -51,10 +51,10 @@ fn main() -> Result<(), Box<dyn Error>> {
             let started = Instant::now();
             let fitted = fit.run(&graph, &mut |_, _, _| Signal::Continue)?;
             let seconds = started.elapsed().as_secs_f64();
-            let right = fit::n_right(&graph, &fitted.weights, &test, &set.normalisation, Compute::Cpu)?;
+            let tally = fit::test(&graph, &fitted.weights, &test, &set.normalisation, Compute::Cpu)?;
             let line = serde_json::json!({
                 "data": source.name, "images": set.train.len(), "seed": seed, "recipe": name,
-                "epochs": fit.recipe.epochs, "test_accuracy": right as f64 / test.len() as f64, "test_images": test.len(),
+                "epochs": fit.recipe.epochs, "test_accuracy": tally.score(), "test_images": test.len(),
                 "validation": fitted.curve.last().map(|it| it.validation), "seconds": seconds,
             });
             println!("{line}");

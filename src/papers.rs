@@ -1,5 +1,7 @@
 //! What published systems reached, as printed, to stand beside what a reproduction reaches.
 
+use data::Task;
+
 /// A published system that can be reproduced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Paper {
@@ -114,6 +116,26 @@ impl Paper {
     /// Whether its choices stay open while it searches.
     pub fn is_relaxed(self) -> bool {
         matches!(self, Self::Darts | Self::DartsSecondOrder)
+    }
+
+    /// What its networks are asked.
+    pub fn task(self) -> Task {
+        match self {
+            Self::BEnas
+            | Self::Enas
+            | Self::EnasMacro
+            | Self::Bsn
+            | Self::NasRl
+            | Self::Nasnet
+            | Self::Epnas
+            | Self::NeuralArchitect
+            | Self::Rcas
+            | Self::Asha
+            | Self::RandomWs
+            | Self::Darts
+            | Self::DartsSecondOrder
+            | Self::Kws => Task::Classification,
+        }
     }
 
     /// The data set of the printed figures, where it can be had by name.

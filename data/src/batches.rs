@@ -17,12 +17,12 @@ use crate::{DataError, keyed};
 ///
 /// # Shapes
 /// - `pixels`: `[n, channels, height, width]`, normalised; `[n, 1, frames, coefficients]` for sound
-/// - `labels`: `[n]`
+/// - `labels`: `[n, places]`, as [`Part`] has them
 #[derive(Debug, Clone, PartialEq)]
 pub struct Batch {
     /// The images or features.
     pub pixels: Vec<f32>,
-    /// Their classes.
+    /// The classes of their places.
     pub labels: Vec<u32>,
     /// Their number.
     pub n: usize,
@@ -81,9 +81,13 @@ pub fn deployed_batch(part: &Part, indices: &[usize], normalisation: &Normalisat
     let samples = indices.iter().flat_map(|&idx| sound.clip(idx));
     Batch {
         pixels: samples.map(|&sample| f32::from(sample) * FrontEnd::SCALE).collect(),
-        labels: indices.iter().map(|&idx| part.labels[idx]).collect(),
+        labels: labels(part, indices),
         n: indices.len(),
     }
+}
+
+fn labels(part: &Part, indices: &[usize]) -> Vec<u32> {
+    indices.iter().flat_map(|&idx| part.labels_of(idx).iter().copied()).collect()
 }
 
 impl Batches {
@@ -206,8 +210,7 @@ impl Preparer {
                 }
             }
         }
-        let labels = indices.iter().map(|&idx| part.labels[idx]).collect();
-        Batch { pixels, labels, n: indices.len() }
+        Batch { pixels, labels: labels(part, indices), n: indices.len() }
     }
 
     /// Normalised features of one clip. Only where its samples vary are they computed anew.

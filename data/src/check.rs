@@ -285,11 +285,11 @@ impl Report {
 
     /// Images or clips that occur twice: within training, with another label, or in both parts.
     fn compare(&mut self, train: &Part, test: Option<&Part>) {
-        let mut seen: HashMap<[u8; 32], u32> = HashMap::new();
+        let mut seen: HashMap<[u8; 32], usize> = HashMap::new();
         let (mut repeated, mut contradicted, mut shared) = (0, 0, 0);
-        for (idx, &label) in train.labels.iter().enumerate() {
-            match seen.insert(fingerprint(train, idx), label) {
-                Some(before) if before != label => contradicted += 1,
+        for idx in 0..train.len() {
+            match seen.insert(fingerprint(train, idx), idx) {
+                Some(before) if train.labels_of(before) != train.labels_of(idx) => contradicted += 1,
                 Some(_) => repeated += 1,
                 None => {}
             }

@@ -35,6 +35,7 @@
 
 mod part;
 mod source;
+mod task;
 
 mod builtin;
 pub mod cifar;
@@ -71,3 +72,4 @@ pub use part::{Part, Role};
 pub use sound::Sound;
 pub use source::{Format, Kind, Options, Source};
 pub use split::{Amount, split};
+pub use task::{IGNORED, Tally, Task};

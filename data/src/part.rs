@@ -8,26 +8,30 @@ use sha2::{Digest, Sha256};
 
 use crate::hash::hex;
 use crate::sound::Sound;
+use crate::{IGNORED, Task};
 
 /// Labelled images of one shape, or sound of one length.
 ///
 /// # Shapes
 /// - `pixels`: `[n, channels, height, width]`, one byte a value, 0 black; none for sound
 /// - `sound`: `[n, 1, frames, coefficients]`; none for images
-/// - `labels`: `[n]`, each below `classes.len()`
+/// - `labels`: `[n, places]`, each below `classes.len()` or [`IGNORED`](crate::IGNORED); one place a record unless the
+///   task has more ([`Task::places`])
 #[derive(Debug, Clone, PartialEq)]
 pub struct Part {
     /// The data set's name, for messages.
     pub name: String,
     /// What the images may be used for.
     pub role: Role,
+    /// What is asked about each.
+    pub task: Task,
     /// What a network sees: channels, height and width of every image, or 1, frames and coefficients of every clip.
     pub shape: [usize; 3],
     /// All images, one after the other, each channel by channel, rows first.
     pub pixels: Vec<u8>,
     /// All clips, when this is sound.
     pub sound: Option<Sound>,
-    /// The class of each image or clip.
+    /// The class of each place of each record.
     pub labels: Vec<u32>,
     /// The name of each class.
     pub classes: Vec<String>,
@@ -65,7 +69,18 @@ pub enum Role {
 impl Part {
     /// The number of images or clips.
     pub fn len(&self) -> usize {
-        self.labels.len()
+        self.labels.len() / self.places()
+    }
+
+    /// Places of a record, each of which has a label.
+    pub fn places(&self) -> usize {
+        self.task.places(self.shape)
+    }
+
+    /// The labels of one record, `[places]`.
+    pub fn labels_of(&self, idx: usize) -> &[u32] {
+        let places = self.places();
+        &self.labels[idx * places..(idx + 1) * places]
     }
 
     /// Whether there is no image and no clip.
@@ -98,10 +113,10 @@ impl Part {
         &self.pixels[idx * len..(idx + 1) * len]
     }
 
-    /// The number of images or clips of each class.
+    /// The number of places of each class: of images or clips, where each has one.
     pub fn counts(&self) -> Vec<usize> {
         let mut counts = vec![0; self.classes.len()];
-        for &label in &self.labels {
+        for &label in self.labels.iter().filter(|&&label| label != IGNORED) {
             counts[label as usize] += 1;
         }
         counts
@@ -121,10 +136,11 @@ impl Part {
         Self {
             name: self.name.clone(),
             role: self.role,
+            task: self.task,
             shape: self.shape,
             pixels,
             sound,
-            labels: indices.iter().map(|&idx| self.labels[idx]).collect(),
+            labels: indices.iter().flat_map(|&idx| self.labels_of(idx).iter().copied()).collect(),
             classes: self.classes.clone(),
             groups: groups.iter().map(|&idx| self.groups[idx].clone()).collect(),
         }

@@ -13,7 +13,7 @@ use crate::idx::{self, Pair};
 use crate::input::{Dir, Input};
 use crate::part::{Part, Raw, Role};
 use crate::split::{Amount, stratified};
-use crate::{DataError, builtin, decode, sound};
+use crate::{DataError, Task, builtin, decode, sound};
 
 /// A data set on disk or in the program. Opening it reads names and headers; pixels are read by
 /// [`train`](Self::train) and [`test`](Self::test), each on its own.
@@ -72,6 +72,15 @@ pub enum Kind {
     Digits,
     /// Sound, such as spoken words.
     Sounds,
+}
+
+impl Kind {
+    /// What is asked about such images or clips.
+    pub fn task(self) -> Task {
+        match self {
+            Self::Photos | Self::Clothes | Self::Digits | Self::Sounds => Task::Classification,
+        }
+    }
 }
 
 /// How to open a data set.
@@ -202,7 +211,8 @@ impl Source {
             (Files::Sound { test, front_end, .. }, Role::Test) => sound::read(test, *front_end)?,
         };
         let (name, classes) = (self.name.clone(), self.classes.clone());
-        let part = Part { name, role, shape, pixels, sound, labels, classes, groups };
+        let task = self.kind.task();
+        let part = Part { name, role, task, shape, pixels, sound, labels, classes, groups };
         let part = match self.files {
             Files::Cifar { .. } | Files::Idx { .. } if self.held_out => self.hold_out(&part, role),
             // The files of a folder were divided when it was listed.

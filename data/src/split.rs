@@ -4,9 +4,9 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::DataError;
 use crate::keyed;
 use crate::part::{Part, first_of_group};
+use crate::{DataError, Task};
 
 /// How many images or clips to set aside.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -52,7 +52,16 @@ pub fn split(part: &Part, validation: Amount, seed: u64) -> Result<(Vec<usize>, 
     if let Some(problem) = problem {
         return Err(DataError::Split { asked: validation.to_string(), n, what: part.noun(), problem });
     }
-    Ok(divide(&part.labels, &part.groups, validation.of(n), seed, "data/split"))
+    // What has many labels a record is of no one class.
+    let alike;
+    let labels = match part.task {
+        Task::Classification => &part.labels,
+        Task::Segmentation | Task::Language => {
+            alike = vec![0; n];
+            &alike
+        }
+    };
+    Ok(divide(labels, &part.groups, validation.of(n), seed, "data/split"))
 }
 
 /// Takes `count` of the records, or groups of about as many; returns (left, taken), both ascending.

@@ -15,7 +15,7 @@ use std::{
 };
 
 use ::train::{Compute, Recipe, Schedule, TrainingSet, ops, shared::Supernet};
-use data::{Augment, Normalisation, Part, Role};
+use data::{Augment, Normalisation, Part, Role, Task};
 use graph::{Graph, Op, Pads, cost};
 use search::{evaluator::SharedWeights, pricing::Pricer};
 use serde_json::{Value, json};
@@ -79,6 +79,7 @@ fn supernet(batch: usize, compute: Compute) -> Supernet {
     let part = Part {
         name: "noise".to_owned(),
         role: Role::Train,
+        task: Task::Classification,
         shape,
         pixels: (0..n * shape.iter().product::<usize>()).map(|_| byte()).collect(),
         labels: (0..n as u32).map(|idx| idx % CLASSES as u32).collect(),

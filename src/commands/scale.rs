@@ -2,7 +2,7 @@
 
 use std::{process::Command, sync::Arc};
 
-use ::data::{Augment, Normalisation, Part, Role};
+use ::data::{Augment, Normalisation, Part, Role, Task};
 use ::train::{Compute, Recipe, Schedule, TrainingSet};
 use anyhow::{Context, Result};
 use graph::Graph;
@@ -221,6 +221,7 @@ fn noise(setting: &Setting) -> TrainingSet {
     let part = Part {
         name: "noise".to_owned(),
         role: Role::Train,
+        task: Task::Classification,
         shape,
         pixels: (0..n_values).map(|_| ::data::keyed::below(&mut rng, 256) as u8).collect(),
         labels: (0..n).map(|idx| (idx % setting.classes) as u32).collect(),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ::train::fit::{Fit, n_right};
+use ::train::fit::{self, Fit};
 use anyhow::Result;
 use graph::{Graph, weights::Weights};
 use search::space::{
@@ -83,12 +83,12 @@ fn fit(
     let right = (validation * n_validation as f64).round() as usize;
     // The test part is opened here and by `verify`, and nowhere else.
     let test = Arc::new(images.source.test()?);
-    let right_of_test = n_right(&graph, &fitted.weights, &test, &images.set.normalisation, config.compute()?)?;
+    let tested = fit::test(&graph, &fitted.weights, &test, &images.set.normalisation, config.compute()?)?;
     let trained = Trained {
         curve: fitted.curve,
         best: fitted.best,
         validation: Score { right, of: n_validation },
-        test: Score { right: right_of_test, of: test.len() },
+        test: Score { right: tested.right(), of: tested.asked() },
         seconds: fitted.trained.as_secs_f64(),
     };
     folder.log("trained", serde_json::json!({ "network": name, "test": trained.test }));

@@ -6,11 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use data::{Batches, Part, Pass};
+use data::{Batches, Part, Pass, Tally};
 use graph::{Graph, weights::Weights};
 use serde::{Deserialize, Serialize};
 
-use super::{Compute, Recipe, Statistics, TrainingSet, WeightBank, forward, images, n_correct, shared};
+use super::{Compute, Recipe, Statistics, TrainingSet, WeightBank, count, forward, images, shared};
 use search::{
     Error, Result,
     study::{Signal, write_whole},
@@ -23,7 +23,8 @@ pub struct Epoch {
     pub epoch: usize,
     /// Mean training loss, in nats.
     pub loss: f64,
-    /// Accuracy on the validation part with running statistics, in `[0, 1]`.
+    /// Score on the validation part with running statistics, in `[0, 1]`: the accuracy, or what the task has in its place
+    /// ([`data::Task::measure`]).
     pub validation: f64,
 }
 
@@ -180,37 +181,36 @@ struct Scorer<'a> {
 
 impl Scorer<'_> {
     fn validation(&mut self, set: &TrainingSet, batch: usize) -> Result<f64> {
-        let right = self.right(shared::scoring(&set.validation, set, batch)?, set.part.shape);
-        Ok(right as f64 / set.validation.len() as f64)
+        Ok(self.tally(shared::scoring(&set.validation, set, batch)?, &set.part).score())
     }
 
-    fn right(&mut self, batches: Batches, shape: [usize; 3]) -> usize {
+    fn tally(&mut self, batches: Batches, part: &Part) -> Tally {
         let device = self.compute.device();
         let loan = self.bank.lend(self.graph, false);
-        batches
-            .map(|batch| {
-                let labels = batch.labels.clone();
-                shared::on_pool(&device, || {
-                    let image = images(batch, shape, &device);
-                    let (logits, _) = forward(self.graph, &loan, image, Statistics::Running, None);
-                    n_correct(logits, &labels)
-                })
-            })
-            .sum()
+        let mut tally = Tally::of(part);
+        for batch in batches {
+            let labels = batch.labels.clone();
+            shared::on_pool(&device, || {
+                let image = images(batch, part.shape, &device);
+                let (logits, _) = forward(self.graph, &loan, image, Statistics::Running, None);
+                count(&mut tally, logits, &labels);
+            });
+        }
+        tally
     }
 }
 
-/// Right answers of a trained network on every image of `part`, with running statistics.
+/// Answers of a trained network on everything in `part`, with running statistics.
 ///
 /// # Errors
 /// `weights` do not belong to `graph`, or `part` has other images than the network was made for.
-pub fn n_right(
+pub fn test(
     graph: &Graph,
     weights: &Weights,
     part: &Arc<Part>,
     normalisation: &data::Normalisation,
     compute: Compute,
-) -> Result<usize> {
+) -> Result<Tally> {
     let mut bank = WeightBank::new(0, compute.device());
     bank.load(graph, weights)?;
     let all: Vec<usize> = (0..part.len()).collect();
@@ -222,7 +222,7 @@ pub fn n_right(
         augment: data::Augment::NONE,
     };
     let batches = shared::scoring(&all, &set, SCORING_BATCH.min(all.len()))?;
-    Ok(Scorer { bank: &mut bank, graph, compute }.right(batches, part.shape))
+    Ok(Scorer { bank: &mut bank, graph, compute }.tally(batches, part))
 }
 
 /// Logits of a trained network for normalised images, with running statistics.

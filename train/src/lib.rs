@@ -14,7 +14,7 @@ pub mod shared;
 use std::sync::Arc;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use data::{Augment, Batch, Normalisation, Part};
+use data::{Augment, Batch, IGNORED, Normalisation, Part, Tally};
 
 pub use bank::WeightBank;
 pub use network::{Shares, Statistics, forward, forward_open};
@@ -90,25 +90,35 @@ fn images(batch: Batch, shape: [usize; 3], device: &Device) -> Tensor<4> {
     Tensor::from_data(data, device)
 }
 
-/// Mean cross-entropy, in nats; each label shares `smoothing` of its weight evenly with all classes.
+/// Mean cross-entropy over the places whose class is known, in nats; each label shares `smoothing` of its weight evenly
+/// with all classes.
 ///
 /// # Shapes
-/// - logits: `[batch, classes]`
+/// - logits: `[batch * places, classes]`
+/// - labels: `[batch * places]`
 /// - returns `[1]`
 fn cross_entropy(logits: Tensor<2>, labels: &[u32], smoothing: f64) -> Tensor<1> {
     let [n, classes] = logits.dims();
     let rest = (smoothing / classes as f64) as f32;
-    let mut wanted = vec![rest; n * classes];
-    for (row, &label) in labels.iter().enumerate() {
-        wanted[row * classes + label as usize] += 1.0 - smoothing as f32;
+    let mut wanted = vec![0.0; n * classes];
+    let known = || labels.iter().enumerate().filter(|&(_, &label)| label != IGNORED);
+    for (row, &label) in known() {
+        let row = &mut wanted[row * classes..(row + 1) * classes];
+        row.fill(rest);
+        row[label as usize] += 1.0 - smoothing as f32;
     }
+    let n_known = known().count().max(1);
     let wanted = Tensor::<2>::from_data(TensorData::new(wanted, [n, classes]), &logits.device());
-    (burn::tensor::activation::log_softmax(logits, 1) * wanted).sum().mul_scalar(-1.0 / n as f64)
+    (burn::tensor::activation::log_softmax(logits, 1) * wanted).sum().mul_scalar(-1.0 / n_known as f64)
 }
 
-/// How many rows of `logits` have their largest value at their label.
-fn n_correct(logits: Tensor<2>, labels: &[u32]) -> usize {
+/// Counts the answers that `logits` give: of each row the class of its largest value.
+///
+/// # Shapes
+/// - logits: `[batch * places, classes]`
+/// - labels: `[batch * places]`
+fn count(tally: &mut Tally, logits: Tensor<2>, labels: &[u32]) {
     let guesses: Tensor<2, Int> = logits.argmax(1);
     let guesses = guesses.into_data();
-    guesses.iter::<i64>().zip(labels).filter(|&(guess, &label)| guess == i64::from(label)).count()
+    tally.add(guesses.iter::<i64>().map(|guess| guess as usize), labels);
 }

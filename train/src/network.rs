@@ -46,7 +46,7 @@ pub struct BatchStatistics {
 /// # Shapes
 /// - image: `[batch, channels, height, width]`
 /// - dropout: `[batch, features]`
-/// - returns logits: `[batch, classes]`
+/// - returns logits: `[batch, classes]`, or `[batch * height * width, classes]` of a network whose output is a map
 pub fn forward(
     graph: &Graph,
     loan: &Loan,
@@ -221,7 +221,14 @@ pub fn forward_open(
         };
         values[id.index()] = Some(value);
     }
-    let logits = values.pop().flatten().expect("a network has an output").vector();
+    let logits = match values.pop().flatten().expect("a network has an output") {
+        Value::Vector(rows) => rows,
+        map => {
+            let map = map.map();
+            let [n, classes, height, width] = map.dims();
+            map.permute([0, 2, 3, 1]).reshape([n * height * width, classes])
+        }
+    };
     (logits, seen)
 }
 

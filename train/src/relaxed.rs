@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use burn::tensor::{Device, Gradients, Tensor, TensorData, activation::softmax};
-use data::{Batch, Batches, Pass};
+use data::{Batch, Batches, Pass, Tally};
 use graph::{
     Graph, Op,
     relaxed::{Mixture, OptionCosts},
@@ -18,7 +18,7 @@ use targets::{Cost, Metric};
 use super::{
     Compute, Recipe, Statistics, TrainingSet, WeightBank,
     bank::{Loan, Slopes},
-    cross_entropy, images, n_correct,
+    count, cross_entropy, images,
     network::{Shares, forward_open},
     shared::on_pool,
 };
@@ -228,17 +228,17 @@ impl Relaxed for Relaxation {
         let loan = bank.lend(supernet, false);
         // Equal batches: batch statistics of a small rest would be poor.
         let n_batches = choices.indices.len().div_ceil(recipe.batch).max(1);
-        let mut right = 0;
+        let mut tally = Tally::of(&set.part);
         for indices in choices.indices.chunks(choices.indices.len().div_ceil(n_batches).max(1)) {
             let batch = data::batch(&set.part, indices, &set.normalisation, None);
             let labels = batch.labels.clone();
-            right += on_pool(device, || {
+            on_pool(device, || {
                 let image = images(batch, set.part.shape, device);
                 let (logits, _) = forward_open(supernet, &loan, image, Statistics::Batch, None, &shares);
-                n_correct(logits, &labels)
+                count(&mut tally, logits, &labels);
             });
         }
-        Ok(right as f64 / choices.indices.len() as f64)
+        Ok(tally.score())
     }
 
     fn cost(&mut self, deployed: &Graph) -> Result<Cost> {

@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 use burn::tensor::{Device, Tensor};
-use data::{Augment, Batch, Batches, Pass};
+use data::{Augment, Batch, Batches, Pass, Tally};
 use graph::Graph;
 use targets::Cost;
 
 use super::{
-    Compute, Recipe, Statistics, TrainingSet, WeightBank, cross_entropy, forward, images, n_correct,
+    Compute, Recipe, Statistics, TrainingSet, WeightBank, count, cross_entropy, forward, images,
     network::BatchStatistics, ops::is_processor,
 };
 use search::{
@@ -94,13 +94,11 @@ impl Supernet {
         }
         self.bank.set_statistics(child, gathered);
         let validation = self.set.validation.clone();
-        let right: usize =
-            validation.chunks(self.recipe.batch).map(|indices| self.run(child, indices, Statistics::Running).0).sum();
-        right as f64 / validation.len() as f64
+        self.score(child, validation.chunks(self.recipe.batch), Statistics::Running)
     }
 
-    /// Right answers among the images at `indices`, and what batch norms saw.
-    fn run(&mut self, child: &Graph, indices: &[usize], statistics: Statistics) -> (usize, Vec<BatchStatistics>) {
+    /// Answers for the images at `indices`, and what batch norms saw.
+    fn run(&mut self, child: &Graph, indices: &[usize], statistics: Statistics) -> (Tally, Vec<BatchStatistics>) {
         let batch = data::batch(&self.set.part, indices, &self.set.normalisation, None);
         let labels = batch.labels.clone();
         let Self { set, device, bank, .. } = self;
@@ -108,13 +106,17 @@ impl Supernet {
             let loan = bank.lend(child, false);
             let image = images(batch, set.part.shape, device);
             let (logits, seen) = forward(child, &loan, image, statistics, None);
-            (n_correct(logits, &labels), seen)
+            let mut tally = Tally::of(&set.part);
+            count(&mut tally, logits, &labels);
+            (tally, seen)
         })
     }
 
-    /// Right answers among the validation images at `indices`, with batch statistics.
-    fn score(&mut self, child: &Graph, indices: &[usize]) -> usize {
-        self.run(child, indices, Statistics::Batch).0
+    /// Score on the validation images at these indices.
+    fn score<'a>(&mut self, child: &Graph, batches: impl Iterator<Item = &'a [usize]>, statistics: Statistics) -> f64 {
+        let mut tally = Tally::of(&self.set.part);
+        batches.for_each(|indices| tally.merge(&self.run(child, indices, statistics).0));
+        tally.score()
     }
 }
 
@@ -143,7 +145,7 @@ impl SharedWeights for Supernet {
         let start = (self.validated as usize * batch) % n;
         let indices: Vec<usize> = (start..start + batch).map(|idx| self.set.validation[idx % n]).collect();
         self.validated += 1;
-        Ok(self.score(child, &indices) as f64 / batch as f64)
+        Ok(self.score(child, std::iter::once(indices.as_slice()), Statistics::Batch))
     }
 
     fn validate(&mut self, child: &Graph) -> Result<f64> {
@@ -151,8 +153,7 @@ impl SharedWeights for Supernet {
         // Equal batches: batch statistics of a small rest would be poor.
         let n_batches = validation.len().div_ceil(self.recipe.batch);
         let size = validation.len().div_ceil(n_batches);
-        let right: usize = validation.chunks(size).map(|indices| self.score(child, indices)).sum();
-        Ok(right as f64 / validation.len() as f64)
+        Ok(self.score(child, validation.chunks(size), Statistics::Batch))
     }
 
     fn cost(&mut self, deployed: &Graph) -> Result<Cost> {
@@ -186,10 +187,10 @@ pub(super) fn step(
     device: &Device,
 ) -> Result<f64> {
     on_pool(device, || {
-        let labels = batch.labels.clone();
+        let (labels, n) = (batch.labels.clone(), batch.n);
         let image = images(batch, set.part.shape, device).autodiff();
         let loan = bank.lend(graph, true);
-        let mask = dropout(graph, labels.len(), recipe.dropout_keep, seed, step, device);
+        let mask = dropout(graph, n, recipe.dropout_keep, seed, step, device);
         let (logits, statistics) = forward(graph, &loan, image, Statistics::Batch, mask);
         let loss = cross_entropy(logits, &labels, recipe.label_smoothing);
         let value = f64::from(loss.clone().into_scalar::<f32>());

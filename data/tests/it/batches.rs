@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use data::{Augment, AugmentKey, Batches, Format, Kind, Normalisation, Options, Part, Pass, Role, Source, batch};
+use data::{Augment, AugmentKey, Batches, Format, Kind, Normalisation, Options, Part, Pass, Role, Source, Task, batch};
 use proptest::prelude::*;
 
 use crate::files::{folder, open, refused, small_cifar};
@@ -13,6 +13,7 @@ fn numbered(n: usize, height: usize, width: usize) -> Part {
     Part {
         name: "test".into(),
         role: Role::Train,
+        task: Task::Classification,
         shape: [2, height, width],
         pixels: (0..n * len).map(|value| (value * 7 % 251) as u8).collect(),
         labels: (0..n as u32).collect(),

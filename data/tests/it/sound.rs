@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use data::{
     Amount, Augment, AugmentKey, Batches, Format, FrontEnd, Kind, Normalisation, Options, Part, Pass, Role, Severity,
-    Sound, Source, batch, split,
+    Sound, Source, Task, batch, split,
 };
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -52,6 +52,7 @@ fn part(n: u32) -> Part {
     Part {
         name: "test".into(),
         role: Role::Train,
+        task: Task::Classification,
         shape: SMALL.shape(),
         pixels: Vec::new(),
         sound: Some(sound),

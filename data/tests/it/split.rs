@@ -1,6 +1,6 @@
 //! Splits and normalisation.
 
-use data::{Amount, Normalisation, Part, Role, split};
+use data::{Amount, Normalisation, Part, Role, Task, split};
 use proptest::prelude::*;
 
 use crate::files::refused;
@@ -10,6 +10,7 @@ fn labelled(labels: &[u32]) -> Part {
     Part {
         name: "test".into(),
         role: Role::Train,
+        task: Task::Classification,
         shape: [1, 1, 1],
         pixels: vec![0; labels.len()],
         labels: labels.to_vec(),

@@ -1,5 +1,4 @@
-//! `pipeline reproduce`: a published system at a declared scale, random search at equal cost beside it, and what was
-//! printed.
+//! The searches and trainings of one reproduction.
 
 use std::sync::Arc;
 
@@ -7,7 +6,7 @@ use ::data::{Amount, Augment, Normalisation, Options, split};
 use ::train::{
     Compute, Recipe, Schedule, TrainingSet,
     alone::Trainer,
-    fit::{Fit, n_right},
+    fit::{self, Fit},
     relaxed::Relaxation,
     shared::Supernet,
 };
@@ -40,230 +39,49 @@ use search::{
     study::Study,
     trials::Effort,
 };
-use serde::Serialize;
-use targets::{Bound, Budget, Cost, CostModel, Figure, Metric, Target};
+use targets::{Bound, Budget, Cost, CostModel, Metric, Target};
 
-use super::{about, open_source};
+use super::{Found, Outcome, extent::Extent};
 use crate::{
     cli::{ReproduceArgs, ReproductionScale},
-    exit::{self, Exit},
-    papers::{Paper, Printed},
-    receipt::Score,
+    commands::{about, open_source},
+    exit,
+    papers::Paper,
     run_folder::{RunFolder, STUDY},
-    terminal::{self, Screen, TrainingScreen, say},
+    terminal::{self, Screen, TrainingScreen},
 };
 
 /// What a folder is for: the paper, the scale, the seed and the data.
 const SETUP: &str = "setup.json";
 
-/// How much is done.
-#[derive(Clone, Copy, Debug)]
-struct Extent {
-    /// Images learned from, and validated on, while searching; `None` for 90 % and 10 % of all.
-    images: Option<[usize; 2]>,
-    /// Networks trained each on its own, and epochs of each.
-    evaluations: usize,
-    epochs: usize,
-    /// Epochs of shared training.
-    shared_epochs: usize,
-    /// Layers and channels while searching, and at the end.
-    proxy: [usize; 2],
-    full: [usize; 2],
-    /// Epochs of the final training.
-    final_epochs: usize,
-    batch: usize,
-}
-
-impl ReproductionScale {
-    fn extent(self, paper: Paper) -> Extent {
-        // Greedy search first tries each block alone, 192 of them.
-        let at_least = |evaluations| if paper == Paper::Rcas { 400.max(evaluations) } else { evaluations };
-        match self {
-            Self::Demo if paper.is_relaxed() => Extent {
-                images: Some([128, 100]),
-                evaluations: 0,
-                epochs: 0,
-                shared_epochs: 2,
-                proxy: [3, 4],
-                full: [3, 4],
-                final_epochs: 3,
-                batch: 32,
-            },
-            Self::Small if paper.is_relaxed() => Extent {
-                images: Some([3_000, 1_000]),
-                evaluations: 0,
-                epochs: 0,
-                shared_epochs: 15,
-                proxy: [5, 8],
-                full: [8, 12],
-                final_epochs: 20,
-                batch: 64,
-            },
-            // Sets of spoken words are small: networks see them more often.
-            Self::Small if paper == Paper::Kws => {
-                Extent { epochs: 8, final_epochs: 60, batch: 32, ..Self::Small.extent(Paper::Epnas) }
-            }
-            Self::Demo => Extent {
-                images: Some([400, 200]),
-                evaluations: at_least(6),
-                epochs: 1,
-                shared_epochs: 2,
-                proxy: [1, 4],
-                full: [1, 6],
-                final_epochs: 3,
-                batch: 50,
-            },
-            Self::Small => Extent {
-                images: Some([3_000, 1_000]),
-                evaluations: at_least(30),
-                epochs: if paper == Paper::Rcas { 1 } else { 2 },
-                shared_epochs: 8,
-                proxy: [2, 8],
-                full: [3, 12],
-                final_epochs: 15,
-                batch: 64,
-            },
-            Self::Paper => {
-                let (evaluations, epochs, final_epochs) = match paper {
-                    Paper::NasRl => (12_800, 50, 150),
-                    Paper::Nasnet => (20_000, 20, 600),
-                    Paper::Epnas | Paper::Kws => (600, 20, 600),
-                    // The paper prints no schedule; EPNAS's, layer by layer. Reconstruction.
-                    Paper::NeuralArchitect => (1_200, 20, 600),
-                    Paper::Rcas => (1_500, 10, 200),
-                    Paper::Asha => (1_000, 300, 600),
-                    Paper::BEnas => (0, 0, 150),
-                    Paper::Bsn => (0, 0, 300),
-                    Paper::Enas | Paper::EnasMacro | Paper::RandomWs => (0, 0, 630),
-                    Paper::Darts | Paper::DartsSecondOrder => (0, 0, 600),
-                };
-                let (proxy, full) = match paper {
-                    Paper::Nasnet => ([2, 32], [6, 32]),
-                    Paper::NasRl | Paper::Rcas => ([6, 24], [6, 24]),
-                    Paper::EnasMacro => ([12, 36], [24, 96]),
-                    Paper::BEnas => ([3, 20], [11, 36]),
-                    Paper::Bsn => ([8, 128], [8, 128]),
-                    Paper::Darts | Paper::DartsSecondOrder => ([8, 16], [20, 36]),
-                    Paper::Enas
-                    | Paper::RandomWs
-                    | Paper::Asha
-                    | Paper::Epnas
-                    | Paper::NeuralArchitect
-                    | Paper::Kws => ([6, 20], [15, 36]),
-                };
-                let shared_epochs = match paper {
-                    Paper::EnasMacro => 310,
-                    Paper::Bsn => 300,
-                    Paper::Darts | Paper::DartsSecondOrder => 50,
-                    _ => 150,
-                };
-                let batch = if paper.is_relaxed() { 64 } else { 128 };
-                Extent { images: None, evaluations, epochs, shared_epochs, proxy, full, final_epochs, batch }
-            }
-        }
-    }
-}
-
-/// What one search ended with.
-#[derive(Debug, Serialize)]
-struct Outcome {
-    strategy: String,
-    #[serde(flatten)]
-    found: Found,
-    params: u64,
-    macs: u64,
-    /// On the board that it is for, where it is for one: estimated, not measured.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    latency: Option<Figure>,
-    /// On the whole test part, after the final training.
-    test: Score,
-}
-
-/// What was found, before its final training.
-#[derive(Debug, Default, Serialize)]
-struct Found {
-    /// Networks trained or scored.
-    trials: usize,
-    /// Validation accuracy while searching, in `[0, 1]`: for choosing, not for quoting.
-    search_accuracy: f64,
-    architecture: serde_json::Value,
-}
-
-/// The line of `--json`.
-#[derive(Debug, Serialize)]
-struct Reproduction {
-    paper: String,
-    scale: String,
-    data: String,
-    images: usize,
-    /// Hard bounds of a search for a board, in words.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    bounds: Vec<String>,
-    seed: u64,
-    printed: Vec<Printed>,
-    ours: Outcome,
-    random: Option<Outcome>,
-    /// A published network, trained by the same recipe on the same data.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    published: Option<Outcome>,
-    verdict: String,
-}
-
-/// The command.
-pub fn run(args: &ReproduceArgs) -> Result<Exit> {
-    let name = clap::ValueEnum::to_possible_value(&args.paper).map_or(String::new(), |it| it.get_name().to_owned());
-    let scale = clap::ValueEnum::to_possible_value(&args.scale).map_or(String::new(), |it| it.get_name().to_owned());
-    let path = args.run.clone().unwrap_or_else(|| format!("runs/reproduce-{name}-{scale}-{}", args.seed).into());
-    let lab = Lab::open(args, RunFolder::plain(&path)?)?;
-    lab.claim(&name, &scale)?;
-    say(&format!("{name} at {scale} scale in {}", path.display()));
-    let (ours, random) = lab.reproduce(args.paper)?;
-    let published = lab.published(args.paper)?;
-    let verdict = verdict(args, &ours, random.as_ref());
-    let reproduction = Reproduction {
-        paper: name,
-        scale,
-        data: lab.name.clone(),
-        images: lab.set.train.len(),
-        bounds: lab.bounds(args.paper)?,
-        seed: args.seed,
-        printed: args.paper.printed().to_vec(),
-        ours,
-        random,
-        published,
-        verdict,
-    };
-    lab.folder.write_json("reproduction.json", &reproduction)?;
-    if args.json {
-        terminal::print(&serde_json::to_string(&reproduction)?);
-    } else {
-        show(&reproduction);
-    }
-    Ok(Exit::Ok)
-}
-
 /// Images, sizes and settings of one reproduction.
-struct Lab {
+pub(super) struct Lab {
     paper: Paper,
-    name: String,
-    set: TrainingSet,
+    pub(super) name: String,
+    pub(super) set: TrainingSet,
     test: Arc<::data::Part>,
     target: Target,
     extent: Extent,
     scale: ReproductionScale,
     seed: u64,
-    folder: RunFolder,
+    pub(super) folder: RunFolder,
     compute: Compute,
 }
 
 impl Lab {
-    fn open(args: &ReproduceArgs, folder: RunFolder) -> Result<Self> {
+    pub(super) fn open(args: &ReproduceArgs, folder: RunFolder) -> Result<Self> {
         let paper = args.paper;
         let Some(name) = args.data.clone().or_else(|| paper.data().map(str::to_owned)) else {
             return Err(exit::usage("name a folder with --data: a sub-folder of WAV files for each word"));
         };
         let source = open_source(&name, Options::default())?;
         let part = Arc::new(source.train()?);
+        if part.task != paper.task() {
+            let (theirs, this) = (paper.task(), part.task);
+            return Err(exit::usage(format!(
+                "--data {name}: the published figures are of {theirs}; this is for {this}"
+            )));
+        }
         if part.sound.is_some() != (paper == Paper::Kws) {
             let (theirs, this) = if paper == Paper::Kws { ("sound", "images") } else { ("images", "sound") };
             return Err(exit::usage(format!("--data {name}: the published figures are of {theirs}; this is {this}")));
@@ -285,7 +103,7 @@ impl Lab {
     }
 
     /// Says in the folder what is done there. What was done for something else is not gone on with.
-    fn claim(&self, paper: &str, scale: &str) -> Result<()> {
+    pub(super) fn claim(&self, paper: &str, scale: &str) -> Result<()> {
         let data_sha256 = self.set.part.sha256();
         let now = serde_json::json!({ "paper": paper, "scale": scale, "seed": self.seed, "data_sha256": data_sha256 });
         let then: Option<serde_json::Value> =
@@ -299,7 +117,7 @@ impl Lab {
     }
 
     /// The paper's search, and random search at equal cost: none beside random search itself.
-    fn reproduce(&self, paper: Paper) -> Result<(Outcome, Option<Outcome>)> {
+    pub(super) fn reproduce(&self, paper: Paper) -> Result<(Outcome, Option<Outcome>)> {
         let Extent { evaluations, shared_epochs, batch, .. } = self.extent;
         let (seed, is_paper) = (self.seed, self.scale == ReproductionScale::Paper);
         let [proxy, full] = self.sizes();
@@ -394,7 +212,7 @@ impl Lab {
     }
 
     /// The published network that stands beside what was found, by the same recipe on the same data.
-    fn published(&self, paper: Paper) -> Result<Option<Outcome>> {
+    pub(super) fn published(&self, paper: Paper) -> Result<Option<Outcome>> {
         if paper != Paper::Kws {
             return Ok(None);
         }
@@ -403,7 +221,7 @@ impl Lab {
         self.train("ds-cnn", [build(&full.trained())?, build(&full)?], Found::default()).map(Some)
     }
 
-    fn bounds(&self, paper: Paper) -> Result<Vec<String>> {
+    pub(super) fn bounds(&self, paper: Paper) -> Result<Vec<String>> {
         if paper != Paper::Kws {
             return Ok(Vec::new());
         }
@@ -599,7 +417,7 @@ impl Lab {
         let mut screen = TrainingScreen::new(&format!("training the network of {name}"));
         let fitted = fit.run(&graph, &mut |done, total, curve| screen.look(done, total, curve))?;
         drop(screen);
-        let right = n_right(&graph, &fitted.weights, &self.test, &self.set.normalisation, self.compute)?;
+        let tested = fit::test(&graph, &fitted.weights, &self.test, &self.set.normalisation, self.compute)?;
         let cost = static_cost(&deployed);
         let priced = CostModel::new(self.target.clone()).price(&deployed);
         Ok(Outcome {
@@ -608,76 +426,7 @@ impl Lab {
             params: cost.params,
             macs: cost.macs,
             latency: self.set.part.sound.as_ref().and_then(|_| priced.get(Metric::Latency).cloned()),
-            test: Score { right, of: self.test.len() },
+            test: tested,
         })
     }
-}
-
-/// Two questions: is the printed error reached, and does the method beat random search at equal cost?
-fn verdict(args: &ReproduceArgs, ours: &Outcome, random: Option<&Outcome>) -> String {
-    let printed = args.paper.printed();
-    let error = 100.0 * (1.0 - ours.test.accuracy());
-    let reached = match printed.first().map(|it| it.error) {
-        None => "the paper's figures are lost: nothing to compare with".to_owned(),
-        Some(_) if args.scale != ReproductionScale::Paper => {
-            "the printed error cannot be decided at this scale".to_owned()
-        }
-        Some(first) if error <= first + TOLERANCE => format!("reproduced: {error:.2} % error, {first:.2} % printed"),
-        Some(first) => format!(
-            "not reproduced, by a common recipe in the place of the paper's: {error:.2} % error, {first:.2} % printed"
-        ),
-    };
-    let Some(random) = random else {
-        let alone = "random search found no network within the budget with the same effort";
-        return if args.paper == Paper::RandomWs { reached } else { format!("{reached}; {alone}") };
-    };
-    let spread = |it: &Outcome| {
-        let p = it.test.accuracy();
-        p * (1.0 - p) / it.test.of as f64
-    };
-    let (gain, error) = (ours.test.accuracy() - random.test.accuracy(), (spread(ours) + spread(random)).sqrt());
-    let words = if gain.abs() <= 2.0 * error {
-        "no difference to random search is shown"
-    } else if 0.0 < gain {
-        "ahead of random search by more than the choice of test images explains, with one seed"
-    } else {
-        "behind random search by more than the choice of test images explains, with one seed"
-    };
-    format!("{reached}; {words} ({:+.2} points, standard error {:.2})", 100.0 * gain, 100.0 * error)
-}
-
-/// Points of error by which a reproduction may miss: the spread over seeds that such trainings have.
-const TOLERANCE: f64 = 0.3;
-
-fn show(it: &Reproduction) {
-    let line = |who: &str, outcome: &Outcome| {
-        terminal::print(&format!(
-            "{who:<10} {:<12} {:>6} trials  {:>9} parameters  {:>9} MACs  test accuracy {}",
-            outcome.strategy,
-            outcome.found.trials,
-            Metric::Params.format(outcome.params as f64),
-            Metric::Macs.format(outcome.macs as f64),
-            outcome.test
-        ));
-        if let Some(latency) = &outcome.latency {
-            terminal::print(&format!("{:<10} latency {}", "", latency.describe(Metric::Latency)));
-        }
-    };
-    let noun = if it.bounds.is_empty() { "images" } else { "clips" };
-    terminal::print(&format!("{} at {} scale on {} ({} training {noun})", it.paper, it.scale, it.data, it.images));
-    for bound in &it.bounds {
-        terminal::print(&format!("budget     {bound}"));
-    }
-    line("ours", &it.ours);
-    if let Some(random) = &it.random {
-        line("random", random);
-    }
-    if let Some(published) = &it.published {
-        line("published", published);
-    }
-    for Printed { what, error, params, tag } in &it.printed {
-        let params = params.map_or(String::new(), |it| format!("  {it} M parameters"));
-        terminal::print(&format!("printed    {what}: {error} % test error{params}  [{tag}]"));
-    }
-    terminal::print(&format!("verdict    {}", it.verdict));
 }

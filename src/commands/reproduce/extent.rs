@@ -1,0 +1,111 @@
+//! How much of a paper's schedule is run.
+
+use crate::{cli::ReproductionScale, papers::Paper};
+
+/// How much is done.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Extent {
+    /// Images learned from, and validated on, while searching; `None` for 90 % and 10 % of all.
+    pub(super) images: Option<[usize; 2]>,
+    /// Networks trained each on its own, and epochs of each.
+    pub(super) evaluations: usize,
+    pub(super) epochs: usize,
+    /// Epochs of shared training.
+    pub(super) shared_epochs: usize,
+    /// Layers and channels while searching, and at the end.
+    pub(super) proxy: [usize; 2],
+    pub(super) full: [usize; 2],
+    /// Epochs of the final training.
+    pub(super) final_epochs: usize,
+    pub(super) batch: usize,
+}
+
+impl ReproductionScale {
+    pub(super) fn extent(self, paper: Paper) -> Extent {
+        // Greedy search first tries each block alone, 192 of them.
+        let at_least = |evaluations| if paper == Paper::Rcas { 400.max(evaluations) } else { evaluations };
+        match self {
+            Self::Demo if paper.is_relaxed() => Extent {
+                images: Some([128, 100]),
+                evaluations: 0,
+                epochs: 0,
+                shared_epochs: 2,
+                proxy: [3, 4],
+                full: [3, 4],
+                final_epochs: 3,
+                batch: 32,
+            },
+            Self::Small if paper.is_relaxed() => Extent {
+                images: Some([3_000, 1_000]),
+                evaluations: 0,
+                epochs: 0,
+                shared_epochs: 15,
+                proxy: [5, 8],
+                full: [8, 12],
+                final_epochs: 20,
+                batch: 64,
+            },
+            // Sets of spoken words are small: networks see them more often.
+            Self::Small if paper == Paper::Kws => {
+                Extent { epochs: 8, final_epochs: 60, batch: 32, ..Self::Small.extent(Paper::Epnas) }
+            }
+            Self::Demo => Extent {
+                images: Some([400, 200]),
+                evaluations: at_least(6),
+                epochs: 1,
+                shared_epochs: 2,
+                proxy: [1, 4],
+                full: [1, 6],
+                final_epochs: 3,
+                batch: 50,
+            },
+            Self::Small => Extent {
+                images: Some([3_000, 1_000]),
+                evaluations: at_least(30),
+                epochs: if paper == Paper::Rcas { 1 } else { 2 },
+                shared_epochs: 8,
+                proxy: [2, 8],
+                full: [3, 12],
+                final_epochs: 15,
+                batch: 64,
+            },
+            Self::Paper => {
+                let (evaluations, epochs, final_epochs) = match paper {
+                    Paper::NasRl => (12_800, 50, 150),
+                    Paper::Nasnet => (20_000, 20, 600),
+                    Paper::Epnas | Paper::Kws => (600, 20, 600),
+                    // The paper prints no schedule; EPNAS's, layer by layer. Reconstruction.
+                    Paper::NeuralArchitect => (1_200, 20, 600),
+                    Paper::Rcas => (1_500, 10, 200),
+                    Paper::Asha => (1_000, 300, 600),
+                    Paper::BEnas => (0, 0, 150),
+                    Paper::Bsn => (0, 0, 300),
+                    Paper::Enas | Paper::EnasMacro | Paper::RandomWs => (0, 0, 630),
+                    Paper::Darts | Paper::DartsSecondOrder => (0, 0, 600),
+                };
+                let (proxy, full) = match paper {
+                    Paper::Nasnet => ([2, 32], [6, 32]),
+                    Paper::NasRl | Paper::Rcas => ([6, 24], [6, 24]),
+                    Paper::EnasMacro => ([12, 36], [24, 96]),
+                    Paper::BEnas => ([3, 20], [11, 36]),
+                    Paper::Bsn => ([8, 128], [8, 128]),
+                    Paper::Darts | Paper::DartsSecondOrder => ([8, 16], [20, 36]),
+                    Paper::Enas
+                    | Paper::RandomWs
+                    | Paper::Asha
+                    | Paper::Epnas
+                    | Paper::NeuralArchitect
+                    | Paper::Kws => ([6, 20], [15, 36]),
+                };
+                let shared_epochs = match paper {
+                    Paper::EnasMacro => 310,
+                    Paper::Bsn => 300,
+                    Paper::Darts | Paper::DartsSecondOrder => 50,
+                    _ => 150,
+                };
+                let batch = if paper.is_relaxed() { 64 } else { 128 };
+                Extent { images: None, evaluations, epochs, shared_epochs, proxy, full, final_epochs, batch }
+            }
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! `pipeline reproduce`: a published system at a declared scale, random search at equal cost beside it, and what was
+//! printed.
+
+mod extent;
+mod lab;
+mod verdict;
+
+use ::data::Tally;
+use anyhow::Result;
+use serde::Serialize;
+use targets::{Figure, Metric};
+
+use crate::{
+    cli::ReproduceArgs,
+    exit::Exit,
+    papers::Printed,
+    run_folder::RunFolder,
+    terminal::{self, say},
+};
+use lab::Lab;
+use verdict::verdict;
+
+/// What one search ended with.
+#[derive(Debug, Serialize)]
+struct Outcome {
+    strategy: String,
+    #[serde(flatten)]
+    found: Found,
+    params: u64,
+    macs: u64,
+    /// On the board that it is for, where it is for one: estimated, not measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    latency: Option<Figure>,
+    /// On the whole test part, after the final training.
+    test: Tally,
+}
+
+/// What was found, before its final training.
+#[derive(Debug, Default, Serialize)]
+struct Found {
+    /// Networks trained or scored.
+    trials: usize,
+    /// Validation accuracy while searching, in `[0, 1]`: for choosing, not for quoting.
+    search_accuracy: f64,
+    architecture: serde_json::Value,
+}
+
+/// The line of `--json`.
+#[derive(Debug, Serialize)]
+struct Reproduction {
+    paper: String,
+    scale: String,
+    data: String,
+    images: usize,
+    /// Hard bounds of a search for a board, in words.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    bounds: Vec<String>,
+    seed: u64,
+    printed: Vec<Printed>,
+    ours: Outcome,
+    random: Option<Outcome>,
+    /// A published network, trained by the same recipe on the same data.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    published: Option<Outcome>,
+    verdict: String,
+}
+
+/// The command.
+pub fn run(args: &ReproduceArgs) -> Result<Exit> {
+    let name = clap::ValueEnum::to_possible_value(&args.paper).map_or(String::new(), |it| it.get_name().to_owned());
+    let scale = clap::ValueEnum::to_possible_value(&args.scale).map_or(String::new(), |it| it.get_name().to_owned());
+    let path = args.run.clone().unwrap_or_else(|| format!("runs/reproduce-{name}-{scale}-{}", args.seed).into());
+    let lab = Lab::open(args, RunFolder::plain(&path)?)?;
+    lab.claim(&name, &scale)?;
+    say(&format!("{name} at {scale} scale in {}", path.display()));
+    let (ours, random) = lab.reproduce(args.paper)?;
+    let published = lab.published(args.paper)?;
+    let verdict = verdict(args, &ours, random.as_ref());
+    let reproduction = Reproduction {
+        paper: name,
+        scale,
+        data: lab.name.clone(),
+        images: lab.set.train.len(),
+        bounds: lab.bounds(args.paper)?,
+        seed: args.seed,
+        printed: args.paper.printed().to_vec(),
+        ours,
+        random,
+        published,
+        verdict,
+    };
+    lab.folder.write_json("reproduction.json", &reproduction)?;
+    if args.json {
+        terminal::print(&serde_json::to_string(&reproduction)?);
+    } else {
+        show(&reproduction);
+    }
+    Ok(Exit::Ok)
+}
+
+fn show(it: &Reproduction) {
+    let line = |who: &str, outcome: &Outcome| {
+        terminal::print(&format!(
+            "{who:<10} {:<12} {:>6} trials  {:>9} parameters  {:>9} MACs  test {}",
+            outcome.strategy,
+            outcome.found.trials,
+            Metric::Params.format(outcome.params as f64),
+            Metric::Macs.format(outcome.macs as f64),
+            outcome.test
+        ));
+        if let Some(latency) = &outcome.latency {
+            terminal::print(&format!("{:<10} latency {}", "", latency.describe(Metric::Latency)));
+        }
+    };
+    let noun = if it.bounds.is_empty() { "images" } else { "clips" };
+    terminal::print(&format!("{} at {} scale on {} ({} training {noun})", it.paper, it.scale, it.data, it.images));
+    for bound in &it.bounds {
+        terminal::print(&format!("budget     {bound}"));
+    }
+    line("ours", &it.ours);
+    if let Some(random) = &it.random {
+        line("random", random);
+    }
+    if let Some(published) = &it.published {
+        line("published", published);
+    }
+    for Printed { what, error, params, tag } in &it.printed {
+        let params = params.map_or(String::new(), |it| format!("  {it} M parameters"));
+        terminal::print(&format!("printed    {what}: {error} % test error{params}  [{tag}]"));
+    }
+    terminal::print(&format!("verdict    {}", it.verdict));
+}

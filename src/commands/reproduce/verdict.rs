@@ -1,0 +1,52 @@
+//! What a reproduction shows.
+
+use ::data::Task;
+
+use super::Outcome;
+use crate::{
+    cli::{ReproduceArgs, ReproductionScale},
+    papers::Paper,
+};
+
+/// Two questions: is the printed error reached, and does the method beat random search at equal cost?
+pub(super) fn verdict(args: &ReproduceArgs, ours: &Outcome, random: Option<&Outcome>) -> String {
+    let printed = args.paper.printed();
+    let error = 100.0 * (1.0 - ours.test.score());
+    let reached = match printed.first().map(|it| it.error) {
+        None => "the paper's figures are lost: nothing to compare with".to_owned(),
+        Some(_) if args.scale != ReproductionScale::Paper => {
+            "the printed error cannot be decided at this scale".to_owned()
+        }
+        Some(first) if error <= first + TOLERANCE => format!("reproduced: {error:.2} % error, {first:.2} % printed"),
+        Some(first) => format!(
+            "not reproduced, by a common recipe in the place of the paper's: {error:.2} % error, {first:.2} % printed"
+        ),
+    };
+    let Some(random) = random else {
+        let alone = "random search found no network within the budget with the same effort";
+        return if args.paper == Paper::RandomWs { reached } else { format!("{reached}; {alone}") };
+    };
+    let gain = ours.test.score() - random.test.score();
+    let task = args.paper.task();
+    if task != Task::Classification {
+        // Pixels of one image and words of one text are no independent answers.
+        let measure = task.measure();
+        return format!("{reached}; {:+.2} points of {measure} against random search, with one seed", 100.0 * gain);
+    }
+    let spread = |it: &Outcome| {
+        let p = it.test.score();
+        p * (1.0 - p) / it.test.asked() as f64
+    };
+    let error = (spread(ours) + spread(random)).sqrt();
+    let words = if gain.abs() <= 2.0 * error {
+        "no difference to random search is shown"
+    } else if 0.0 < gain {
+        "ahead of random search by more than the choice of test images explains, with one seed"
+    } else {
+        "behind random search by more than the choice of test images explains, with one seed"
+    };
+    format!("{reached}; {words} ({:+.2} points, standard error {:.2})", 100.0 * gain, 100.0 * error)
+}
+
+/// Points of error by which a reproduction may miss: the spread over seeds that such trainings have.
+const TOLERANCE: f64 = 0.3;
