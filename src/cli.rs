@@ -127,6 +127,9 @@ pub struct SearchArgs {
     /// What sound becomes before a network sees it: log-mel (40 bands) or mfcc (10 coefficients) [default: log-mel]
     #[arg(long, value_name = "NAME")]
     pub front_end: Option<String>,
+    /// Windows of sound's networks: 2d, or 1d with bands or coefficients as channels [default: 2d]
+    #[arg(long, value_name = "1d|2d")]
+    pub cells: Option<String>,
     /// Samples a second of WAV files in class folders [default: 16kHz]
     #[arg(long, value_name = "RATE")]
     pub sample_rate: Option<String>,
@@ -305,7 +308,7 @@ pub struct InspectArgs {
 #[derive(Debug, Args)]
 pub struct ExplainArgs {
     /// Run folder: its networks and its budget, but for the bounds given beside it
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["target", "data", "image_size", "front_end", "sample_rate", "preset", "config", "calibration"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["target", "data", "image_size", "front_end", "cells", "sample_rate", "preset", "config", "calibration"])]
     pub run: Option<PathBuf>,
     /// Kind of board: a name from `pipeline targets`, or a target file
     #[arg(long, value_name = "NAME|FILE")]
@@ -319,6 +322,9 @@ pub struct ExplainArgs {
     /// What sound becomes before a network sees it: log-mel (40 bands) or mfcc (10 coefficients) [default: log-mel]
     #[arg(long, value_name = "NAME")]
     pub front_end: Option<String>,
+    /// Windows of sound's networks: 2d, or 1d with bands or coefficients as channels [default: 2d]
+    #[arg(long, value_name = "1d|2d")]
+    pub cells: Option<String>,
     /// Samples a second of WAV files in class folders [default: 16kHz]
     #[arg(long, value_name = "RATE")]
     pub sample_rate: Option<String>,
@@ -611,6 +617,7 @@ impl SearchArgs {
             ("data", &self.data),
             ("image-size", &self.image_size),
             ("front-end", &self.front_end),
+            ("cells", &self.cells),
             ("sample-rate", &self.sample_rate),
             ("device", &self.device),
             ("calibration", &self.calibration),
@@ -676,6 +683,7 @@ impl ExplainArgs {
             ("data", &self.data),
             ("image-size", &self.image_size),
             ("front-end", &self.front_end),
+            ("cells", &self.cells),
             ("sample-rate", &self.sample_rate),
             ("calibration", &self.calibration),
         ];

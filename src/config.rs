@@ -37,6 +37,9 @@ pub struct SearchConfig {
     /// What sound becomes before a network sees it: `log-mel` or `mfcc`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub front_end: Option<String>,
+    /// Windows of sound's networks: `2d`, over frames and bands, or `1d`, over frames with the bands as channels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cells: Option<String>,
     /// Samples a second of sound, such as `16kHz`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sample_rate: Option<String>,
@@ -287,6 +290,7 @@ impl Preset {
             data: "fashion-tiny".to_owned(),
             image_size: None,
             front_end: None,
+            cells: None,
             sample_rate: None,
             validation: 0.2,
             strategy: StrategyName::BEnas,
@@ -527,16 +531,25 @@ impl SearchConfig {
     }
 
     /// Network sizes for this data: while searching, and deployed.
-    pub fn scales(&self, source: &Source) -> (Scale, Scale) {
+    ///
+    /// # Errors
+    /// `--cells` asks for what the data has not.
+    pub fn scales(&self, source: &Source) -> Result<(Scale, Scale)> {
+        let input = match (self.cells.as_deref(), source.front_end, source.shape) {
+            (None | Some("2d"), ..) => source.shape,
+            (Some("1d"), Some(_), [_, frames, coefficients]) => [coefficients, 1, frames],
+            (Some("1d"), None, _) => return Err(usage("--cells 1d: only sound is a sequence; images take 2d")),
+            (Some(other), ..) => return Err(usage(format!("--cells {other}: choose 1d or 2d"))),
+        };
         let scale = |size: Size| Scale {
             layers: size.layers,
             channels: size.channels,
-            input: source.shape,
+            input,
             classes: source.classes.len(),
             front_end: source.front_end,
         };
         // Features are made once for all training.
-        (scale(self.proxy).trained(), scale(self.deployed))
+        Ok((scale(self.proxy).trained(), scale(self.deployed)))
     }
 
     /// Writes down what the run is made with, or says that the file was made with other data.

@@ -19,6 +19,7 @@
 //! ```
 
 mod name;
+mod narrow;
 mod op;
 mod packed;
 mod section;

@@ -80,7 +80,7 @@ fn explain(
 
 /// Size of the networks that are deployed, by the images of the configuration.
 fn deployed(config: &SearchConfig) -> Result<Scale> {
-    Ok(config.scales(&open_source(&config.data, config.options()?)?).1)
+    Ok(config.scales(&open_source(&config.data, config.options()?)?)?.1)
 }
 
 /// Costs of random cells, and of the cheapest: what a bound alone could be relaxed to.

@@ -215,7 +215,7 @@ impl Plan {
         let target = Target::find(&config.target)?;
         let model = cost_model(&config, &target, calibration.as_ref())?;
         let budget = config.budget()?;
-        let (mut proxy, deployed) = config.scales(&images.source);
+        let (mut proxy, deployed) = config.scales(&images.source)?;
         if let Some(path) = &config.supernet {
             let (about, _) = supernet::read(path)?;
             let data = config.made_with.as_ref().map_or("", |it| &it.data_sha256);

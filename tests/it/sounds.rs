@@ -80,6 +80,20 @@ fn recordings_become_a_model_that_reads_samples() {
     run(&folder, "verify --run run").expect(0, &["keeps its promise", "holds    test accuracy"]);
     run(&folder, "inspect run/model.onnx").expect(0, &["[1, 1, 1, 16000]", "Transpose"]);
     run(&folder, "report --run run").expect(0, &[]);
+
+    // With the coefficients as channels, cells of one dimension: fewer parameters, and nothing to turn.
+    run(&folder, "search --config words.toml --cells 1d --run line").expect(0, &["within budget"]);
+    let line = json(&folder.path().join("line/receipt.json"));
+    assert_eq!(
+        (&line["data"]["shape"], &line["scale"]["input"]),
+        (&receipt["data"]["shape"], &serde_json::json!([10, 1, 49]))
+    );
+    run(&folder, "verify --run line").expect(0, &["keeps its promise", "holds    test accuracy"]);
+    let inspected = run(&folder, "inspect line/model.onnx");
+    inspected.expect(0, &["[1, 1, 1, 16000]"]);
+    assert!(!inspected.stdout.contains("Transpose"), "{}", inspected.stdout);
+    run(&folder, "search --data fashion-tiny --cells 1d --dry-run").expect(2, &["--cells 1d", "only sound"]);
+    run(&folder, "search --data words --cells 3d").expect(2, &["--cells 3d", "1d or 2d"]);
     run(&folder, "data check words --sample-rate 8kHz").expect(5, &["16000 Hz", "8000 Hz"]);
     run(&folder, "search --data words --sample-rate 16").expect(2, &["--sample-rate", "16kHz"]);
     run(&folder, "search --data words --front-end loud").expect(2, &["--front-end", "mfcc"]);

@@ -210,7 +210,7 @@ impl SearchSpace for BlockSpace {
         }
         let head = Conv2d::same(width(self.head), 1, 1);
         let head = graph.within("head", |graph| conv_relu(graph, last, head))?;
-        classify(&mut graph, head, scale.classes)?;
+        classify(&mut graph, head, scale)?;
         Ok(graph)
     }
 

@@ -307,7 +307,9 @@ pub(super) fn stack(cells: &[&Cell], scale: &Scale) -> Result<Graph, GraphError>
     let reductions = reductions(scale.layers);
     let mut channels = scale.channels;
     let (mut before, mut last) = (stem, stem);
-    let mut side = scale.input[1];
+    // Lines have one row, whatever their stride.
+    let axis = usize::from(scale.is_line());
+    let mut side = scale.input[1 + axis];
     let mut plans: Vec<Plan<'_>> = cells.iter().map(|cell| Plan::of(cell)).collect();
     let reduces = |layer: usize| reductions.contains(&layer);
     let plan_of = |layer: usize| if reduces(layer) { cells.len() - 1 } else { 0 };
@@ -318,7 +320,7 @@ pub(super) fn stack(cells: &[&Cell], scale: &Scale) -> Result<Graph, GraphError>
         channels *= stride;
         let out = if is_read[layer] {
             let plan = &mut plans[plan_of(layer)];
-            graph.within(("cell", layer), |graph| plan.add(graph, [before, last], side, channels, stride))?
+            graph.within(("cell", layer), |graph| plan.add(graph, [before, last], (axis, side), channels, stride))?
         } else {
             last
         };
@@ -326,7 +328,7 @@ pub(super) fn stack(cells: &[&Cell], scale: &Scale) -> Result<Graph, GraphError>
         side = side.div_ceil(stride);
     }
     let relu = graph.add("relu", Op::Activation(Activation::Relu), &[last])?;
-    classify(&mut graph, relu, scale.classes)?;
+    classify(&mut graph, relu, scale)?;
     Ok(graph)
 }
 
@@ -377,12 +379,12 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// Adds one copy. `side`: height of the previous cell's output, in pixels.
+    /// Adds one copy. `side`: height of the previous cell's output, in pixels, or its width where `axis` is 1.
     fn add(
         &mut self,
         graph: &mut Graph,
         inputs: [NodeId; 2],
-        side: usize,
+        (axis, side): (usize, usize),
         channels: usize,
         stride: usize,
     ) -> Result<NodeId, GraphError> {
@@ -390,7 +392,7 @@ impl<'a> Plan<'a> {
         states.clear();
         for (idx, input) in inputs.into_iter().enumerate() {
             // The cell before the previous one may stand before a reduction: it is brought to the same size.
-            let shrink = graph.shape(input).spatial()[0].div_ceil(side);
+            let shrink = graph.shape(input).spatial()[axis].div_ceil(side);
             let fits = shrink == 1 && graph.shape(input).channels() == channels;
             let state = if reads[idx] && !fits {
                 graph.within(("input", idx), |graph| {

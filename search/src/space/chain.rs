@@ -110,7 +110,7 @@ impl SearchSpace for ChainSpace {
         }
         let ends: Vec<usize> = chain.loose_ends().collect();
         let last = graph.within("output", |graph| join(graph, &outputs, &ends))?;
-        classify(&mut graph, last, scale.classes)?;
+        classify(&mut graph, last, scale)?;
         Ok(graph)
     }
 

@@ -387,7 +387,7 @@ fn network(
         (before, last) = (last, out);
         was_reduced = is_reduction;
     }
-    classify(&mut graph, last, scale.classes)?;
+    classify(&mut graph, last, scale)?;
     Ok(graph)
 }
 

@@ -36,7 +36,7 @@ pub fn build(scale: &Scale) -> Result<Graph, GraphError> {
             relu_of(graph, "pointwise", |graph| conv_norm(graph, ["conv", "norm"], depthwise, pointwise))
         })?;
     }
-    classify(&mut graph, last, scale.classes)?;
+    classify(&mut graph, last, scale)?;
     Ok(graph)
 }
 

@@ -141,7 +141,7 @@ impl SearchSpace for EnasMacro {
             })?;
             states.push(layer);
         }
-        classify(&mut graph, states[n_layers], scale.classes)?;
+        classify(&mut graph, states[n_layers], scale)?;
         Ok(graph)
     }
 

@@ -198,7 +198,7 @@ impl SearchSpace for Fabric {
                 })
             })?;
         }
-        classify(&mut graph, nodes[places.len() - 1], scale.classes)?;
+        classify(&mut graph, nodes[places.len() - 1], scale)?;
         Ok(graph)
     }
 

@@ -21,8 +21,8 @@ const NORMALISE: &str = "normalise";
 ///
 /// # Shapes
 /// - input: `[1, 1, clip]`, samples from -1 to 1
-/// - returns: `[1, frames, coefficients]`, normalised
-pub(super) fn add(graph: &mut Graph, front_end: &FrontEnd) -> Result<NodeId, GraphError> {
+/// - returns: `[1, frames, coefficients]`, normalised, or `[coefficients, 1, frames]` as a line
+pub(super) fn add(graph: &mut Graph, front_end: &FrontEnd, is_line: bool) -> Result<NodeId, GraphError> {
     let samples = graph.input(Shape::Map([1, 1, front_end.clip]));
     let given = |channels| Conv2d { fixed: true, ..Conv2d::same(channels, 1, 1) };
     graph.within(SCOPE, |graph| {
@@ -43,7 +43,7 @@ pub(super) fn add(graph: &mut Graph, front_end: &FrontEnd) -> Result<NodeId, Gra
         let channels = graph.shape(last).channels();
         let normalise = Conv2d { bias: true, groups: channels, ..given(channels) };
         let normalised = graph.add(NORMALISE, Op::Conv2d(normalise), &[last])?;
-        graph.add("frames", Op::ChannelsLast, &[normalised])
+        if is_line { Ok(normalised) } else { graph.add("frames", Op::ChannelsLast, &[normalised]) }
     })
 }
 

@@ -207,7 +207,7 @@ impl SearchSpace for LayerSpace {
             })?;
             values.push(value);
         }
-        classify(&mut graph, values[arch.layers.len()].node, scale.classes)?;
+        classify(&mut graph, values[arch.layers.len()].node, scale)?;
         Ok(graph)
     }
 

@@ -18,7 +18,7 @@ mod parts;
 use std::fmt::Debug;
 
 use data::FrontEnd;
-use graph::{Graph, GraphError, NodeId, Shape, relaxed::Mixture};
+use graph::{Graph, GraphError, NodeId, Op, Shape, relaxed::Mixture};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::chooser::{Chooser, Odometer};
@@ -31,7 +31,9 @@ pub struct Scale {
     pub layers: usize,
     /// `F`: channels of the first cells; doubled at each reduction.
     pub channels: usize,
-    /// `[channels, height, width]` of one image, or of the features of one clip.
+    /// `[channels, height, width]` of one image, or of the features of one clip. Features may be a line,
+    /// `[coefficients, 1, frames]`, instead of a plane, `[1, frames, coefficients]`: all windows then have one row
+    /// ([`Graph::narrow`]), and the network turns the plane itself.
     pub input: [usize; 3],
     /// Classes predicted.
     pub classes: usize,
@@ -55,9 +57,21 @@ impl Scale {
     /// Begins a network: adds its input, and what stands before everything that is searched.
     fn begin(&self, graph: &mut Graph) -> Result<NodeId, GraphError> {
         match &self.front_end {
+            None if self.is_line() => {
+                let [coefficients, _, frames] = self.input;
+                let plane = graph.input(Shape::Map([1, frames, coefficients]));
+                let turned = graph.add(("line/turn", 0), Op::ChannelsLast, &[plane])?;
+                graph.add(("line/turn", 1), Op::ChannelsLast, &[turned])
+            }
             None => Ok(graph.input(Shape::Map(self.input))),
-            Some(front_end) => front_end::add(graph, front_end),
+            Some(front_end) => front_end::add(graph, front_end, self.is_line()),
         }
+    }
+
+    /// Whether the network sees a line instead of a plane.
+    pub fn is_line(&self) -> bool {
+        let [channels, height, width] = self.input;
+        height == 1 && 1 < channels && 1 < width
     }
 }
 

@@ -244,7 +244,7 @@ impl SearchSpace for ModuleSpace {
             })?;
         }
         let relu = graph.add("relu", Op::Activation(Activation::Relu), &[last])?;
-        classify(&mut graph, relu, scale.classes)?;
+        classify(&mut graph, relu, scale)?;
         Ok(graph)
     }
 

@@ -197,7 +197,7 @@ fn network(
     }
     let norm = graph.add("norm", Op::BatchNorm, &[last])?;
     let relu = graph.add("relu", Op::Activation(Activation::Relu), &[norm])?;
-    classify(&mut graph, relu, scale.classes)?;
+    classify(&mut graph, relu, scale)?;
     Ok(graph)
 }
 

@@ -208,7 +208,7 @@ impl SearchSpace for NasNetSpace {
             (before, last) = (last, Output { node, halved: last.halved + usize::from(is_reduction) });
         }
         let relu = graph.add("relu", Op::Activation(Activation::Relu), &[last.node])?;
-        classify(&mut graph, relu, scale.classes)?;
+        classify(&mut graph, relu, scale)?;
         Ok(graph)
     }
 

@@ -4,6 +4,8 @@ use std::{cmp::Ordering, collections::BinaryHeap};
 
 use graph::{Activation, Conv2d, Graph, GraphError, NodeId, Op};
 
+use super::Scale;
+
 /// Something that several nodes may read, and its ReLU once somebody has asked for it.
 pub(super) struct State {
     pub(super) node: NodeId,
@@ -44,10 +46,15 @@ pub(super) fn stem(graph: &mut Graph, image: NodeId, channels: usize) -> Result<
     graph.within("stem", |graph| conv_norm(graph, ["conv", "norm"], image, Conv2d::same(channels, 3, 1)))
 }
 
-/// Where they end: the mean of each channel, and a linear layer.
-pub(super) fn classify(graph: &mut Graph, last: NodeId, classes: usize) -> Result<NodeId, GraphError> {
+/// Where they end: the mean of each channel, and a linear layer. A network of lines loses what its windows do not need.
+pub(super) fn classify(graph: &mut Graph, last: NodeId, scale: &Scale) -> Result<NodeId, GraphError> {
+    let is_line = graph.shape(last).spatial()[0] == 1;
     let pooled = graph.add("pool", Op::GlobalAvgPool, &[last])?;
-    graph.add("classifier", Op::Linear(classes), &[pooled])
+    let classifier = graph.add("classifier", Op::Linear(scale.classes), &[pooled])?;
+    if is_line && scale.is_line() {
+        graph.narrow();
+    }
+    Ok(classifier)
 }
 
 /// Which of these cells the output depends on, if each reads what `reads` says of the cell before the previous one, and
