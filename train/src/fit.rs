@@ -10,7 +10,10 @@ use data::{Batches, Part, Pass, Tally};
 use graph::{Graph, weights::Weights};
 use serde::{Deserialize, Serialize};
 
-use super::{Compute, Recipe, Statistics, TrainingSet, WeightBank, count, forward, images, shared};
+use super::{
+    Compute, Recipe, Statistics, TrainingSet, WeightBank, count, forward, images,
+    shared::{self, Learner},
+};
 use search::{
     Error, Result,
     study::{Signal, write_whole},
@@ -87,6 +90,7 @@ impl Fit {
         let mut trained = Duration::from_nanos(progress.trained_ns);
         let per_epoch = self.set.train.len().div_ceil(self.recipe.batch) as u64;
         let total = per_epoch * self.recipe.epochs as u64;
+        let learner = Learner::of(graph, &self.recipe);
         for epoch in progress.curve.len()..self.recipe.epochs {
             let mut loss = 0.0;
             for (idx, batch) in self.batches(epoch)?.enumerate() {
@@ -95,7 +99,7 @@ impl Fit {
                 let lr = self.recipe.schedule.at(done as f64 / per_epoch as f64);
                 let Self { set, recipe, seed, .. } = self;
                 let n = batch.n as f64;
-                loss += n * shared::step(&mut bank, graph, batch, set, recipe, lr, *seed, done, &device)?;
+                loss += n * learner.step(&mut bank, batch, set, recipe, lr, *seed, [done, total], &device)?;
                 trained += started.elapsed();
                 // A training without its last epochs is not the one that was asked for: a deadline
                 // does not cut it short, only the user does.
@@ -192,7 +196,7 @@ impl Scorer<'_> {
             let labels = batch.labels.clone();
             shared::on_pool(&device, || {
                 let image = images(batch, part.shape, &device);
-                let (logits, _) = forward(self.graph, &loan, image, Statistics::Running, None);
+                let (logits, _) = forward(self.graph, &loan, image, Statistics::Running);
                 count(&mut tally, logits, &labels);
             });
         }
@@ -240,7 +244,7 @@ pub fn logits(graph: &Graph, weights: &Weights, pixels: Vec<f32>, shape: [usize;
     let n = pixels.len() / shape.iter().product::<usize>().max(1);
     let loan = bank.lend(graph, false);
     let batch = data::Batch { pixels, labels: Vec::new(), n };
-    let (logits, _) = forward(graph, &loan, images(batch, shape, &device), Statistics::Running, None);
+    let (logits, _) = forward(graph, &loan, images(batch, shape, &device), Statistics::Running);
     Ok(logits.into_data().iter::<f32>().collect())
 }
 

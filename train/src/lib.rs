@@ -2,6 +2,7 @@
 
 mod bank;
 mod network;
+mod noise;
 mod recipe;
 mod steps;
 

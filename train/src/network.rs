@@ -9,6 +9,7 @@ use graph::{Activation, Graph, NodeId, Op, Pads, Shape, fold::BN_EPSILON};
 
 use super::{
     bank::Loan,
+    noise::{Noise, Paths},
     ops::{
         Lines, Parameters, avg_pool2d, batch_norm_train, chain_norm, chain_norm_train, conv2d, max_pool2d, may_chain,
         relu, relu6,
@@ -41,20 +42,16 @@ pub struct BatchStatistics {
 
 /// Runs `graph` on a batch; also returns what each batch norm saw where it used the batch.
 ///
-/// `dropout`, where given, multiplies the classifier's input.
-///
 /// # Shapes
 /// - image: `[batch, channels, height, width]`
-/// - dropout: `[batch, features]`
 /// - returns logits: `[batch, classes]`, or `[batch * height * width, classes]` of a network whose output is a map
 pub fn forward(
     graph: &Graph,
     loan: &Loan,
     image: Tensor<4>,
     statistics: Statistics,
-    dropout: Option<Tensor<2>>,
 ) -> (Tensor<2>, Vec<BatchStatistics>) {
-    forward_open(graph, loan, image, statistics, dropout, &Shares::default())
+    forward_open(graph, loan, image, statistics, &Shares::default())
 }
 
 /// What the mixes of a relaxed network weigh their options with.
@@ -92,15 +89,28 @@ pub fn forward_open(
     loan: &Loan,
     image: Tensor<4>,
     statistics: Statistics,
-    dropout: Option<Tensor<2>>,
     shares: &Shares,
 ) -> (Tensor<2>, Vec<BatchStatistics>) {
-    let mut steps = if may_chain(&image) { chained(graph) } else { singles(graph) };
-    // From the end: how many steps read each value, of those that the output depends on.
+    let output = graph.output().expect("a network has an output");
+    let (mut rows, seen) = forward_to(&[output], graph, loan, image, statistics, Noise::NONE, shares);
+    (rows.remove(0), seen)
+}
+
+/// As [`forward_open`], disturbed by `noise`, with the values of all of `outputs`.
+pub(super) fn forward_to(
+    outputs: &[NodeId],
+    graph: &Graph,
+    loan: &Loan,
+    image: Tensor<4>,
+    statistics: Statistics,
+    mut noise: Noise,
+    shares: &Shares,
+) -> (Vec<Tensor<2>>, Vec<BatchStatistics>) {
+    let mut steps = if may_chain(&image) { chained(graph, outputs) } else { singles(graph) };
+    // From the end: how many steps read each value, of those that the outputs depend on.
     let mut left = vec![0_u32; graph.n_nodes()];
-    if let Some(output) = graph.output() {
-        left[output.index()] = 1;
-    }
+    outputs.iter().for_each(|output| left[output.index()] += 1);
+    let users = if noise.paths.is_some() { graph.n_users() } else { Vec::new() };
     let mut is_read = Vec::with_capacity(steps.len());
     for step in steps.iter().rev() {
         is_read.push(0 < left[step.id().index()]);
@@ -145,9 +155,9 @@ pub fn forward_open(
             }
             Op::Linear(features) => {
                 let x = one().vector();
-                let x = match &dropout {
-                    Some(mask) => x * mask.clone(),
-                    None => x,
+                let x = match &noise.dropout {
+                    Some(mask) if outputs[0] == id => x * mask.clone(),
+                    Some(_) | None => x,
                 };
                 let fan_in = x.dims()[1];
                 let weight = own[0].clone().reshape([*features, fan_in]).transpose();
@@ -194,7 +204,16 @@ pub fn forward_open(
                 Value::Map(avg_pool2d(one().map(), options))
             }
             Op::GlobalAvgPool => Value::Vector(adaptive_avg_pool2d(one().map(), [1, 1]).flatten(1, 3)),
-            Op::Add => inputs.reduce(Value::add).expect("an addition has inputs"),
+            Op::Add => match noise.paths.as_mut().filter(|_| Paths::meet_at(graph, id)) {
+                None => inputs.reduce(Value::add).expect("an addition has inputs"),
+                Some(paths) => {
+                    let kept = inputs.zip(&reads).map(|(value, &input)| match value {
+                        Value::Map(x) if Paths::is_path(&users, graph, input) => Value::Map(x * paths.mask()),
+                        value => value,
+                    });
+                    kept.reduce(Value::add).expect("an addition has inputs")
+                }
+            },
             Op::Mix(key) => {
                 let weights = &shares.weights[*key as usize];
                 let options: Vec<usize> = shares.options(graph, id, *key).map(|(option, _)| option).collect();
@@ -221,15 +240,8 @@ pub fn forward_open(
         };
         values[id.index()] = Some(value);
     }
-    let logits = match values.pop().flatten().expect("a network has an output") {
-        Value::Vector(rows) => rows,
-        map => {
-            let map = map.map();
-            let [n, classes, height, width] = map.dims();
-            map.permute([0, 2, 3, 1]).reshape([n * height * width, classes])
-        }
-    };
-    (logits, seen)
+    let rows = |output: &NodeId| values[output.index()].take().expect("outputs are computed").rows();
+    (outputs.iter().map(rows).collect(), seen)
 }
 
 /// A chain that ends in batch norm.
@@ -273,6 +285,21 @@ impl Value {
             Self::Map(x) => x,
             Self::Left(..) => unreachable!("only chains read what is left to normalise"),
             Self::Vector(_) => unreachable!("shape inference gives maps to operations on maps"),
+        }
+    }
+
+    /// A row for each place that has a class.
+    ///
+    /// # Shapes
+    /// - returns: `[batch, features]` of a vector, `[batch * height * width, channels]` of a map
+    fn rows(self) -> Tensor<2> {
+        match self {
+            Self::Vector(rows) => rows,
+            Self::Map(map) => {
+                let [n, channels, height, width] = map.dims();
+                map.permute([0, 2, 3, 1]).reshape([n * height * width, channels])
+            }
+            Self::Left(..) => unreachable!("only chains read what is left to normalise"),
         }
     }
 

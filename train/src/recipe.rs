@@ -20,6 +20,14 @@ pub struct Recipe {
     pub clip: f64,
     /// Share of features that dropout keeps before the classifier; 1 keeps all.
     pub dropout_keep: f64,
+    /// Share of the paths within cells that are left out for an image in the last step, rising in a straight line from
+    /// none (ScheduledDropPath of NASNet). Those that identities pass on stay.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub drop_path: f64,
+    /// Weight of the loss of a second classifier behind the second reduction, which does not ship; 0 is none. Networks
+    /// that are no stack of cells have none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub second_classifier: f64,
     /// Share of each label's weight spread over all classes.
     pub label_smoothing: f64,
     /// Whether batch norm and biases are spared from `weight_decay`.
@@ -46,6 +54,8 @@ impl Recipe {
             weight_decay: 1e-4,
             clip: 5.0,
             dropout_keep: 1.0,
+            drop_path: 0.0,
+            second_classifier: 0.0,
             label_smoothing: 0.0,
             spare_norms: false,
             average: 0.0,
@@ -79,6 +89,11 @@ impl Recipe {
             ..Self::published(epochs, 16, schedule)
         }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_zero(value: &f64) -> bool {
+    *value == 0.0
 }
 
 /// Cosine annealing with warm restarts (Loshchilov and Hutter, SGDR): from `max` to `min` within

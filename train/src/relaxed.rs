@@ -85,7 +85,7 @@ impl Relaxation {
             let role = if of == Of::Weights { Role::Held } else { Role::Learned };
             let (shares, logits) = shares(alpha, device, role);
             let image = images(batch.clone(), set.part.shape, device).autodiff();
-            let (out, _) = forward_open(graph, &loan, image, Statistics::Batch, None, &shares);
+            let (out, _) = forward_open(graph, &loan, image, Statistics::Batch, &shares);
             let loss = cross_entropy(out, &batch.labels, recipe.label_smoothing);
             let value = f64::from(loss.clone().into_scalar::<f32>());
             let mut gradients = loss.backward();
@@ -234,7 +234,7 @@ impl Relaxed for Relaxation {
             let labels = batch.labels.clone();
             on_pool(device, || {
                 let image = images(batch, set.part.shape, device);
-                let (logits, _) = forward_open(supernet, &loan, image, Statistics::Batch, None, &shares);
+                let (logits, _) = forward_open(supernet, &loan, image, Statistics::Batch, &shares);
                 count(&mut tally, logits, &labels);
             });
         }
@@ -438,7 +438,7 @@ mod tests {
         let batch = data::batch(&network.set.part, &indices, &network.set.normalisation, None);
         let image = || images(batch.clone(), network.set.part.shape, &network.device);
         let loan = network.bank.lend(&supernet, false);
-        let (open, _) = forward_open(&supernet, &loan, image(), Statistics::Batch, None, &shares);
+        let (open, _) = forward_open(&supernet, &loan, image(), Statistics::Batch, &shares);
         // Without a weight left open nothing else is computed: not a number where it were.
         let poisoned: Loan = supernet
             .ids()
@@ -452,7 +452,7 @@ mod tests {
                 if keep { own.clone() } else { own.iter().map(|it| it.clone().mul_scalar(f32::NAN)).collect() }
             })
             .collect();
-        let (again, _) = forward_open(&supernet, &poisoned, image(), Statistics::Batch, None, &shares);
+        let (again, _) = forward_open(&supernet, &poisoned, image(), Statistics::Batch, &shares);
         let values = |logits: Tensor<2>| logits.into_data().iter::<f32>().collect::<Vec<f32>>();
         let open = values(open);
         assert!(open.iter().all(|it| it.is_finite()));
@@ -473,10 +473,10 @@ mod tests {
             let shape = network.set.part.shape;
             let image = || images(batch.clone(), shape, &network.device);
             let loan = network.bank.lend(&supernet, false);
-            let (open, _) = forward_open(&supernet, &loan, image(), Statistics::Batch, None, &shares);
+            let (open, _) = forward_open(&supernet, &loan, image(), Statistics::Batch, &shares);
             let plain = space.build(&arch, &SMALL).expect("it fits");
             let loan = network.bank.lend(&plain, false);
-            let (alone, _) = forward(&plain, &loan, image(), Statistics::Batch, None);
+            let (alone, _) = forward(&plain, &loan, image(), Statistics::Batch);
             let difference = (open - alone).abs().max().into_scalar::<f32>();
             assert!(difference < 1e-4, "{arch}: {difference}");
         }

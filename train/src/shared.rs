@@ -1,15 +1,20 @@
 //! Weight sharing on real images: [`SharedWeights`] in Burn.
 
-use std::time::{Duration, Instant};
+use std::{
+    borrow::Cow,
+    time::{Duration, Instant},
+};
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 use data::{Augment, Batch, Batches, Pass, Tally};
-use graph::Graph;
+use graph::{Graph, NodeId};
 use targets::Cost;
 
 use super::{
     Compute, Recipe, Statistics, TrainingSet, WeightBank, count, cross_entropy, forward, images,
-    network::BatchStatistics, ops::is_processor,
+    network::{BatchStatistics, Shares, forward_to},
+    noise::{Noise, with_second_classifier},
+    ops::is_processor,
 };
 use search::{
     Error, Result,
@@ -105,7 +110,7 @@ impl Supernet {
         on_pool(device, || {
             let loan = bank.lend(child, false);
             let image = images(batch, set.part.shape, device);
-            let (logits, seen) = forward(child, &loan, image, statistics, None);
+            let (logits, seen) = forward(child, &loan, image, statistics);
             let mut tally = Tally::of(&set.part);
             count(&mut tally, logits, &labels);
             (tally, seen)
@@ -130,8 +135,9 @@ impl SharedWeights for Supernet {
         let n_images = batch.n;
         let started = Instant::now();
         let lr = self.recipe.schedule.at(self.steps as f64 / self.n_batches() as f64);
-        let loss =
-            step(&mut self.bank, child, batch, &self.set, &self.recipe, lr, self.seed, self.steps, &self.device)?;
+        let Self { set, recipe, seed, device, bank, .. } = self;
+        let steps = (recipe.epochs * set.train.len().div_ceil(recipe.batch)) as u64;
+        let loss = Learner::of(child, recipe).step(bank, batch, set, recipe, lr, *seed, [self.steps, steps], device)?;
         self.steps += 1;
         let took = started.elapsed();
         self.trained += took;
@@ -173,59 +179,67 @@ impl SharedWeights for Supernet {
     }
 }
 
-/// One optimizer step on one batch; returns the mean loss in nats.
-#[expect(clippy::too_many_arguments, reason = "what a step of gradient descent depends on")]
-pub(super) fn step(
-    bank: &mut WeightBank,
-    graph: &Graph,
-    batch: Batch,
-    set: &TrainingSet,
-    recipe: &Recipe,
-    lr: f64,
-    seed: u64,
-    step: u64,
-    device: &Device,
-) -> Result<f64> {
-    on_pool(device, || {
-        let (labels, n) = (batch.labels.clone(), batch.n);
-        let image = images(batch, set.part.shape, device).autodiff();
-        let loan = bank.lend(graph, true);
-        let mask = dropout(graph, n, recipe.dropout_keep, seed, step, device);
-        let (logits, statistics) = forward(graph, &loan, image, Statistics::Batch, mask);
-        let loss = cross_entropy(logits, &labels, recipe.label_smoothing);
-        let value = f64::from(loss.clone().into_scalar::<f32>());
-        if !value.is_finite() {
-            return Err(Error::NotFinite { step, loss: value });
+/// A network that learns, with what it learns with.
+pub(super) struct Learner<'a> {
+    graph: Cow<'a, Graph>,
+    /// The classifier that ships, and the second one where there is one.
+    outputs: Vec<NodeId>,
+}
+
+impl<'a> Learner<'a> {
+    /// The network alone, or with a second classifier where `recipe` has one.
+    pub(super) fn of(graph: &'a Graph, recipe: &Recipe) -> Self {
+        if 0.0 < recipe.second_classifier
+            && let Some((longer, output)) = with_second_classifier(graph)
+        {
+            let outputs = [Some(output), longer.output()].into_iter().flatten().collect();
+            return Self { graph: Cow::Owned(longer), outputs };
         }
-        let gradients = loss.backward();
-        bank.step(graph, &loan, gradients, lr, recipe);
-        bank.observe(graph, statistics);
-        if 0.0 < recipe.average {
-            bank.average(graph, recipe.average, step);
-        }
-        Ok(value)
-    })
+        Self { graph: Cow::Borrowed(graph), outputs: graph.output().into_iter().collect() }
+    }
+
+    /// One optimizer step on one batch, the first of the numbers in `[step, steps]`; returns the mean loss in nats.
+    #[expect(clippy::too_many_arguments, reason = "what a step of gradient descent depends on")]
+    pub(super) fn step(
+        &self,
+        bank: &mut WeightBank,
+        batch: Batch,
+        set: &TrainingSet,
+        recipe: &Recipe,
+        lr: f64,
+        seed: u64,
+        [step, steps]: [u64; 2],
+        device: &Device,
+    ) -> Result<f64> {
+        on_pool(device, || {
+            let (graph, labels, n) = (self.graph.as_ref(), batch.labels.clone(), batch.n);
+            let image = images(batch, set.part.shape, device).autodiff();
+            let loan = bank.lend(graph, true);
+            let noise = Noise::of(recipe, graph, n, seed, [step, steps], device);
+            let (logits, statistics) =
+                forward_to(&self.outputs, graph, &loan, image, Statistics::Batch, noise, &Shares::default());
+            let mut losses = logits.into_iter().map(|it| cross_entropy(it, &labels, recipe.label_smoothing));
+            let loss = losses.next().expect("a network has an output");
+            let value = f64::from(loss.clone().into_scalar::<f32>());
+            if !value.is_finite() {
+                return Err(Error::NotFinite { step, loss: value });
+            }
+            let whole = losses.fold(loss, |sum, second| sum + second.mul_scalar(recipe.second_classifier));
+            let gradients = whole.backward();
+            bank.step(graph, &loan, gradients, lr, recipe);
+            bank.observe(graph, statistics);
+            if 0.0 < recipe.average {
+                bank.average(graph, recipe.average, step);
+            }
+            Ok(value)
+        })
+    }
 }
 
 /// Runs what the processor computes on a thread of the pool that kernels share their work with: from any other thread,
 /// each of a step's few hundred parallel loops would wake one and wait for it.
 pub(super) fn on_pool<T: Send>(device: &Device, run: impl FnOnce() -> T + Send) -> T {
     if is_processor(device) { rayon::scope(|_| run()) } else { run() }
-}
-
-/// A mask of 0 and `1 / keep` for the classifier's input; none where everything is kept.
-fn dropout(graph: &Graph, n: usize, keep: f64, seed: u64, step: u64, device: &Device) -> Option<Tensor<2>> {
-    if keep >= 1.0 {
-        return None;
-    }
-    let features = graph.output().and_then(|id| graph.inputs(id).first()).map(|&id| graph.shape(id).channels())?;
-    let mut rng = data::keyed::rng(seed, "dropout", step);
-    let threshold = (keep * f64::from(u32::MAX)) as u32;
-    let scale = (1.0 / keep) as f32;
-    let draw = |_| if data::keyed::below(&mut rng, u32::MAX) < threshold { scale } else { 0.0 };
-    let mask: Vec<f32> = (0..n * features).map(draw).collect();
-    let data = burn::tensor::TensorData::new(mask, [n, features]);
-    Some(Tensor::<2>::from_data(data, device).autodiff())
 }
 
 /// Batches of a part in order, without variations, for scoring.

@@ -36,16 +36,14 @@ pub(super) fn singles(graph: &Graph) -> Vec<Step> {
     graph.ids().map(Step::Single).collect()
 }
 
-/// The steps of a graph, each after those whose values it reads. What a chain holds and nobody else reads has no step
+/// The steps to these values of a graph, each after those whose values it reads. What a chain holds and nobody else reads has no step
 /// of its own.
-pub(super) fn chained(graph: &Graph) -> Vec<Step> {
+pub(super) fn chained(graph: &Graph, outputs: &[NodeId]) -> Vec<Step> {
     let users = graph.n_users();
     let chains: Vec<Option<Chained>> = graph.ids().map(|id| chain(graph, &users, id)).collect();
     // From the end: a node is needed where a step that is needed reads it.
     let mut needed = vec![false; users.len()];
-    if let Some(output) = graph.output() {
-        needed[output.index()] = true;
-    }
+    outputs.iter().for_each(|output| needed[output.index()] = true);
     let mut steps = Vec::with_capacity(users.len());
     for (id, chain) in graph.ids().zip(chains).rev() {
         let reads = chain.as_ref().map_or(graph.inputs(id), |it| std::slice::from_ref(&it.input));
@@ -64,10 +62,9 @@ pub(super) fn chained(graph: &Graph) -> Vec<Step> {
             graph.inputs(*id).iter().for_each(|input| whole[input.index()] = true);
         }
     }
-    let output = graph.output();
     for step in &mut steps {
         if let Step::Chain(chain) = step {
-            chain.left = !whole[chain.norm.index()] && Some(chain.norm) != output;
+            chain.left = !whole[chain.norm.index()] && !outputs.contains(&chain.norm);
         }
     }
     steps
@@ -151,6 +148,10 @@ mod tests {
         space::{Scale, SearchSpace, cell::CellSpace},
     };
 
+    fn last(graph: &Graph) -> NodeId {
+        graph.output().expect("it has nodes")
+    }
+
     #[test]
     fn steps_follow_what_they_read_and_hold_every_norm() {
         let space = CellSpace::default();
@@ -159,7 +160,7 @@ mod tests {
             let cell = space.sample(&mut Uniform::new(seed, "steps", 0));
             let graph = space.build(&cell, &scale).expect("the image is large enough");
             let mut made = BTreeSet::new();
-            let steps = chained(&graph);
+            let steps = chained(&graph, &[last(&graph)]);
             for step in &steps {
                 assert!(step.reads(&graph).iter().all(|id| made.contains(id)), "{cell:?}: {step:?}");
                 made.insert(step.id());
@@ -203,7 +204,7 @@ mod tests {
             graph.add("pool", Op::GlobalAvgPool, &[node]).expect("shapes fit");
         };
         let (whole, [first, relu, second]) = graph(|graph, [_, _, second]| pool(graph, second));
-        let steps = chained(&whole);
+        let steps = chained(&whole, &[last(&whole)]);
         assert_eq!([left(&steps, first), left(&steps, second)], [Some(true), Some(false)]);
         assert!(steps.iter().all(|step| step.id() != relu), "the chain holds the rectifier");
 
@@ -212,7 +213,7 @@ mod tests {
             let sum = graph.add("sum", Op::Add, &[relu, second]).expect("shapes fit");
             pool(graph, sum);
         });
-        let steps = chained(&shared);
+        let steps = chained(&shared, &[last(&shared)]);
         assert_eq!([left(&steps, first), left(&steps, second)], [Some(false), Some(false)]);
         assert!(steps.contains(&Step::Single(relu)));
     }

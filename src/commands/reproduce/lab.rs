@@ -374,10 +374,33 @@ impl Lab {
         Recipe::published(epochs, self.extent.batch, schedule)
     }
 
-    /// The same for the final training: RCAS's rate falls at 60, 120 and 180 of its 200 epochs.
+    /// The same for the final training: RCAS's rate falls at 60, 120 and 180 of its 200 epochs. At the paper's scale what
+    /// else is printed of a final training comes to it: short trainings of small networks would lose by it.
     fn final_recipe(&self) -> Recipe {
         let epochs = self.extent.final_epochs;
-        if self.paper == Paper::Rcas { self.in_steps(epochs, [0.3, 0.6, 0.9]) } else { self.recipe(epochs) }
+        let common = self.recipe(epochs);
+        if self.scale != ReproductionScale::Paper && self.paper != Paper::Rcas {
+            return common;
+        }
+        match self.paper {
+            Paper::Rcas => self.in_steps(epochs, [0.3, 0.6, 0.9]),
+            Paper::Nasnet => Recipe { drop_path: 0.4, second_classifier: 0.4, weight_decay: 5e-4, ..common },
+            // B-ENAS names ENAS's training as its own.
+            Paper::Enas | Paper::BEnas => {
+                Recipe { dropout_keep: 0.8, drop_path: 0.4, second_classifier: 0.4, weight_decay: 2e-4, ..common }
+            }
+            Paper::Darts | Paper::DartsSecondOrder => {
+                Recipe { drop_path: 0.2, second_classifier: 0.4, cutout: 0.5, weight_decay: 3e-4, ..common }
+            }
+            Paper::EnasMacro
+            | Paper::Bsn
+            | Paper::NasRl
+            | Paper::Epnas
+            | Paper::NeuralArchitect
+            | Paper::Asha
+            | Paper::RandomWs
+            | Paper::Kws => common,
+        }
     }
 
     /// RCAS's recipe, whose rate falls to a tenth at these shares of all epochs.
