@@ -5,6 +5,8 @@
 //! fewer) and prints a line of JSON for each training, with the accuracy on the whole test part. `batch=32` and the
 //! like change our own recipe, and then it is trained alone; `schedule.max=0.1` reaches into its schedule.
 
+#![expect(clippy::print_stdout, reason = "its result is what it prints")]
+
 use std::{error::Error, sync::Arc, time::Instant};
 
 use ::train::{Compute, Recipe, Schedule, TrainingSet, fit};

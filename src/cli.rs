@@ -627,11 +627,11 @@ impl SearchArgs {
         lay(&mut table, &texts);
         self.budget.lay(&mut table);
         let names = [
-            ("strategy", self.strategy.map(|it| toml::Value::try_from(it))),
-            ("preset", self.preset.map(|it| toml::Value::try_from(it))),
-            ("recipe", self.recipe.map(|it| toml::Value::try_from(it))),
-            ("compute", self.compute.map(|it| toml::Value::try_from(it))),
-            ("baseline", self.baseline.map(|it| toml::Value::try_from(it))),
+            ("strategy", self.strategy.map(toml::Value::try_from)),
+            ("preset", self.preset.map(toml::Value::try_from)),
+            ("recipe", self.recipe.map(toml::Value::try_from)),
+            ("compute", self.compute.map(toml::Value::try_from)),
+            ("baseline", self.baseline.map(toml::Value::try_from)),
         ];
         for (key, value) in names {
             if let Some(Ok(value)) = value {
@@ -688,7 +688,7 @@ impl ExplainArgs {
             ("calibration", &self.calibration),
         ];
         lay(&mut table, &texts);
-        if let Some(Ok(preset)) = self.preset.map(|it| toml::Value::try_from(it)) {
+        if let Some(Ok(preset)) = self.preset.map(toml::Value::try_from) {
             table.insert("preset".to_owned(), preset);
         }
         self.budget.lay(&mut table);

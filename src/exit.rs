@@ -72,7 +72,7 @@ pub fn file(message: impl Into<String>) -> anyhow::Error {
 impl Exit {
     /// The exit code of an error: that of the first link in its chain that has one.
     pub fn of(error: &anyhow::Error) -> Self {
-        error.chain().find_map(|link| Self::of_link(link)).unwrap_or(Self::Internal)
+        error.chain().find_map(Self::of_link).unwrap_or(Self::Internal)
     }
 
     fn of_link(link: &(dyn std::error::Error + 'static)) -> Option<Self> {

@@ -185,7 +185,7 @@ fn what_cannot_be_exported_is_refused() {
     let relu = Op::Activation(Activation::Relu);
     let mut twins = Graph::default();
     let image = twins.input(MAP);
-    twins.add("relu", relu.clone(), &[image]).expect("the shapes fit");
+    twins.add("relu", relu, &[image]).expect("the shapes fit");
     twins.add("relu", relu, &[image]).expect("the shapes fit");
     assert_eq!(refuse(&twins, &|_| {}).to_string(), "two nodes are called relu; give each its own label or scope");
 

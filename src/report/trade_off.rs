@@ -75,7 +75,7 @@ fn trade_off(
         costs.iter().copied().chain(limits.filter(near)),
     )?;
     let y = points.iter().map(|it| it.accuracy).chain(marks().map(|(_, accuracy)| accuracy));
-    let y = Axis::over(&format!("validation accuracy, {}", super::scored(trials)), Quantity::Share, y)?;
+    let y = Axis::over(format!("validation accuracy, {}", super::scored(trials)), Quantity::Share, y)?;
     let (start, end) = x.scale.ends();
     let about = format!("Accuracy of {} trials against {}", points.len(), title(metric).to_lowercase());
     let mut plot = Plot::new(x, y, about);

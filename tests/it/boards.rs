@@ -66,7 +66,8 @@ impl Bench {
     fn new(latency: Duration) -> Self {
         let bench = Self { folder: workplace() };
         let mut measurement = recording::calm(latency);
-        ("pi".clone_into(&mut measurement.device), "SHA256".clone_into(&mut measurement.model_sha256));
+        "pi".clone_into(&mut measurement.device);
+        "SHA256".clone_into(&mut measurement.model_sha256);
         let hello = r#"{"speaks":2,"agent":"0.1.0","engine":"tract"}"#;
         let facts = runtime::facts::Facts {
             board: Some("Raspberry Pi 4 Model B Rev 1.4".to_owned()),

@@ -1,5 +1,7 @@
 //! `pipeline verify` as a gate: verdicts, exit codes and reports, from recorded measurements.
 
+#![expect(clippy::print_stdout, reason = "what the gate did is told in a line")]
+
 use std::{fs, path::Path, time::Duration};
 
 use serde_json::{Value, json};

@@ -192,7 +192,7 @@ fn misnamed(name: &str, may: &[&str], manifest: &toml::Table, root: &toml::Table
         let package = package.strip_prefix("pipeline-").unwrap_or(package);
         let is_family = |it: &str| package == it || package.starts_with(&format!("{it}-"));
         let is_controlled = CONTROLLED.iter().any(|it| is_family(it)) || CRATES.iter().any(|(it, _)| package == *it);
-        let allowed = may.iter().any(|it| package == *it);
+        let allowed = may.contains(&package);
         (is_controlled && !allowed).then(|| format!("`{name}` must not depend on `{package}`: see ARCHITECTURE.md"))
     });
     wrong.collect()

@@ -56,7 +56,7 @@ fn engines_agree() {
 
     let onnxruntime = Onnxruntime::start(&cases);
     ops::select(Kernels::Generic);
-    let generic = worst(&cases, "Burn's generic operations", |case| computed(case));
+    let generic = worst(&cases, "Burn's generic operations", computed);
     ops::select(Kernels::Own);
 
     let tract = worst(&cases, "tract", |case| {

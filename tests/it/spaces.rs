@@ -112,7 +112,11 @@ fn check_sound(graph: &Graph, cell: &Cell, scale: &Scale) {
         let prefix = format!("cell{layer}/");
         let Some(last) = graph.ids().rfind(|&id| graph.name(id).starts_with(&prefix)) else {
             // Cells that pass over the previous one leave every second one out.
-            assert!(!cell.reads(1) && (n_cells(scale.layers) - layer) % 2 == 0, "no cell {layer} in {}", context());
+            assert!(
+                !cell.reads(1) && (n_cells(scale.layers) - layer).is_multiple_of(2),
+                "no cell {layer} in {}",
+                context()
+            );
             continue;
         };
         assert_eq!(graph.shape(last), Shape::Map([channels, height, width]), "cell {layer} of {}", context());

@@ -7,6 +7,7 @@ use super::ops::{Chain, Dense, Depthwise, Rectifier, supports};
 
 /// What is computed at once.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "a network has a few hundred steps, most of them chains")]
 pub(super) enum Step {
     /// One node.
     Single(NodeId),

@@ -20,7 +20,7 @@ enum Content {
 pub(crate) fn mutate(bytes: &[u8], pick: u32, way: u32) -> Vec<u8> {
     let Some(mut fields) = parse(bytes) else { return bytes.to_vec() };
     let n = count(&fields);
-    let mut at = (u64::from(pick) * n as u64 >> 32) as usize;
+    let mut at = ((u64::from(pick) * n as u64) >> 32) as usize;
     change(&mut fields, &mut at, way);
     encode(&fields)
 }

@@ -49,6 +49,9 @@ impl<A> Chosen<A> {
     }
 }
 
+/// What is left of ranked candidates: the one to answer with, if there is one, and those that were refused.
+pub type Answer<A> = (Option<Chosen<A>>, Vec<Chosen<A>>);
+
 /// The first of `ranked` that is still first once `measure` has replaced what is only estimated of it, and those before
 /// it that turned out to break a hard bound; `None` where all do.
 ///
@@ -61,7 +64,7 @@ pub fn first_measured<A, E>(
     ranked: Vec<Chosen<A>>,
     budget: &Budget,
     mut measure: impl FnMut(&mut Chosen<A>) -> std::result::Result<(), E>,
-) -> std::result::Result<(Option<Chosen<A>>, Vec<Chosen<A>>), E> {
+) -> std::result::Result<Answer<A>, E> {
     let mut best: Option<Chosen<A>> = None;
     let mut refused = Vec::new();
     for mut candidate in ranked {

@@ -189,7 +189,7 @@ impl Lab {
                 // In a few hundred steps the paper's rate leaves the choices where they began.
                 let lr = if is_paper { settings.lr } else { 20.0 * settings.lr };
                 self.relaxed(
-                    &DartsSpace::default(),
+                    &DartsSpace,
                     &mut Darts::new(darts::Settings { lr, ..settings }, proxy, full, seed),
                 )
             }

@@ -4,6 +4,8 @@
 //! over images is summed within each group and then over groups, in order: a result is the same, bit
 //! for bit, for any number of threads.
 
+#![expect(clippy::needless_range_loop, reason = "rows and taps are counted in constants, which unrolls their loops")]
+
 pub(crate) mod chain;
 pub(crate) mod dense;
 pub(crate) mod depthwise;

@@ -80,7 +80,7 @@ impl Sheet {
     pub(super) fn new(channels: usize, area: usize, images: usize) -> Self {
         let image = area.next_multiple_of(LANES);
         // An odd number of vectors, or channels would compete for the same lines of the first cache.
-        let channel = (images * image / LANES | 1) * LANES;
+        let channel = ((images * image / LANES) | 1) * LANES;
         let layout = Layout { area, images, channel, image };
         Self { values: vec![0.0; channels * channel], layout, offsets: (0..channels).map(|at| at * channel).collect() }
     }
