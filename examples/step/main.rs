@@ -122,6 +122,8 @@ fn node(graph: &Graph, id: graph::NodeId) -> Value {
         Op::MaxPool(pool) | Op::AvgPool(pool) => {
             json!({ "kernel": pool.kernel, "stride": pool.stride, "pads": sides(pool.pads) })
         }
+        Op::Resize(size) => json!({ "size": size }),
+        Op::Weigh { key, option } => json!({ "key": key, "option": option }),
         Op::Input
         | Op::Activation(_)
         | Op::BatchNorm

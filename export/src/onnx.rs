@@ -105,13 +105,14 @@ impl Writer<'_> {
                 let order = [("perm", Attribute::Ints(vec![0, 2, 3, 1]))];
                 self.node(&name, "Transpose", &inputs, &output, order)
             }
+            Op::Resize(_) => self.resize(id, &name, &sources[0], &output),
             Op::Identity => self.node(&name, "Identity", &inputs, &output, []),
             Op::Zero(_) => {
                 let dims = batch_of_one(self.graph.shape(id));
                 let zeros = Tensor { raw: vec![0; 4 * dims.iter().product::<usize>()], dims };
                 self.node(&name, "Constant", &[], &output, [("value", Attribute::Tensor(zeros))])
             }
-            Op::Mix(_) => Err(ExportError::Relaxed { node: name }),
+            Op::Mix(_) | Op::Weigh { .. } => Err(ExportError::Relaxed { node: name }),
         }
     }
 
@@ -137,6 +138,15 @@ impl Writer<'_> {
             Activation::Square => self.node(name, "Mul", &[input, input], output, []),
             Activation::Log => self.node(name, "Log", &[input], output, []),
         }
+    }
+
+    /// By sizes, not by scales: those would be rounded. The two inputs between, a region and scales, are left out.
+    fn resize(&mut self, id: NodeId, name: &str, input: &str, output: &str) -> Result<(), ExportError> {
+        let sizes = self.inner(id, "sizes");
+        self.file.integers(&sizes, &integers(&batch_of_one(self.graph.shape(id))));
+        let how = [("mode", "linear"), ("coordinate_transformation_mode", "half_pixel")];
+        let how = how.map(|(key, word)| (key, Attribute::Text(word)));
+        self.node(name, "Resize", &[input, "", "", &sizes], output, how)
     }
 
     /// Stores the parameters of node `id`, in the order in which its operator reads them.

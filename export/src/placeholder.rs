@@ -50,9 +50,11 @@ fn he_bound(graph: &Graph, id: NodeId) -> f32 {
         | Op::Add
         | Op::Concat
         | Op::ChannelsLast
+        | Op::Resize(_)
         | Op::Identity
         | Op::Zero(_)
-        | Op::Mix(_) => 1,
+        | Op::Mix(_)
+        | Op::Weigh { .. } => 1,
     };
     (24.0 / 7.0 / fan_in as f32).sqrt()
 }

@@ -24,6 +24,7 @@ pub(crate) enum Attribute {
     Int(i64),
     Ints(Vec<i64>),
     Float(f32),
+    Text(&'static str),
     Tensor(Tensor),
 }
 
@@ -137,6 +138,10 @@ fn attribute(name: &str, value: Attribute) -> AttributeProto {
         Attribute::Float(float) => {
             proto.f = float;
             AttributeType::FLOAT
+        }
+        Attribute::Text(text) => {
+            proto.s = text.as_bytes().to_vec();
+            AttributeType::STRING
         }
         Attribute::Tensor(tensor) => {
             proto.t = MessageField::some(tensor.proto(""));

@@ -31,6 +31,7 @@ fn lines(model: &ModelProto) -> Vec<String> {
         AttributeValue::Integer64(value) => format!("{}: {value}", it.name),
         AttributeValue::Integer64s(values) => format!("{}: {values:?}", it.name),
         AttributeValue::Float32(value) => format!("{}: {value}", it.name),
+        AttributeValue::String(text) => format!("{}: {}", it.name, String::from_utf8_lossy(text)),
         AttributeValue::Tensor(tensor) => format!("{}: {}", it.name, zeros(tensor)),
         _ => panic!("{} is of a kind that no operator needs", it.name),
     };
@@ -122,6 +123,8 @@ fn operations_without_weights() {
     row(Op::Add, 3, &["Sum cell1/layer(image, image, image) -> n1 {}"]);
     row(Op::Concat, 2, &["Concat cell1/layer(image, image) -> n1 {axis: 1}"]);
     row(Op::ChannelsLast, 1, &["Transpose cell1/layer(image) -> n1 {perm: [0, 2, 3, 1]}"]);
+    let resized = "Resize cell1/layer(image, , , n1.sizes) -> n1 {mode: linear, coordinate_transformation_mode: half_pixel}";
+    check(Op::Resize([5, 16]), MAP, 1, &[resized], &[("n1.sizes", &[4])]);
     row(Op::Zero(3), 1, &["Constant cell1/layer() -> n1 {value: 144 zero bytes as [1, 4, 3, 3]}"]);
 }
 

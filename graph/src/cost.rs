@@ -331,7 +331,12 @@ impl<T: Tally> Count<'_, T> {
                     tally.op(&Shipped { reads: read().elements, ..plain });
                     traffic += lives.compute(&plain, channels, &inputs[..1]);
                 }
-                Op::MaxPool(_) | Op::AvgPool(_) | Op::ChannelsLast | Op::Identity => {
+                Op::MaxPool(_)
+                | Op::AvgPool(_)
+                | Op::ChannelsLast
+                | Op::Resize(_)
+                | Op::Identity
+                | Op::Weigh { .. } => {
                     tally.op(&plain);
                     traffic += lives.compute(&plain, channels, &inputs[..1]);
                 }
@@ -445,9 +450,11 @@ pub fn params(graph: &Graph, id: NodeId) -> u64 {
         | Op::Add
         | Op::Concat
         | Op::ChannelsLast
+        | Op::Resize(_)
         | Op::Identity
         | Op::Zero(_)
-        | Op::Mix(_) => 0,
+        | Op::Mix(_)
+        | Op::Weigh { .. } => 0,
     }
 }
 
@@ -466,9 +473,11 @@ pub fn macs(graph: &Graph, id: NodeId) -> u64 {
         | Op::Add
         | Op::Concat
         | Op::ChannelsLast
+        | Op::Resize(_)
         | Op::Identity
         | Op::Zero(_)
-        | Op::Mix(_) => 0,
+        | Op::Mix(_)
+        | Op::Weigh { .. } => 0,
     }
 }
 

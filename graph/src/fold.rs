@@ -45,8 +45,10 @@ pub(crate) fn alias_of(graph: &Graph, id: NodeId, op: &Op, inputs: &[NodeId]) ->
         | Op::Add
         | Op::Concat
         | Op::ChannelsLast
+        | Op::Resize(_)
         | Op::Zero(_)
-        | Op::Mix(_) => None,
+        | Op::Mix(_)
+        | Op::Weigh { .. } => None,
     }
 }
 

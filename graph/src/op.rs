@@ -31,6 +31,9 @@ pub enum Op {
     Concat,
     /// The same values with channels as the last axis: `[channels, height, width]` becomes `[height, width, channels]`.
     ChannelsLast,
+    /// A map brought to this `[height, width]`, in pixels, by bilinear interpolation between the middles of pixels
+    /// (half-pixel centres); beyond the outermost middles the outermost values go on.
+    Resize([usize; 2]),
     /// Passes its input on.
     Identity,
     /// Zeros in the shape of its input, each spatial side divided by this stride, rounded up.
@@ -38,6 +41,15 @@ pub enum Op {
     /// A choice not yet made between two or more equal shapes: their sum, weighted by the softmax of row `key` of a
     /// [`Mixture`](crate::relaxed::Mixture). Nodes of one key choose alike.
     Mix(u32),
+    /// Its input times the weight of one option of a choice not yet made: the softmax of row `key` of a
+    /// [`Mixture`](crate::relaxed::Mixture) at `option`. Where a [`Op::Mix`] chooses among what one node reads, this
+    /// chooses where one value goes: its options may stand anywhere.
+    Weigh {
+        /// Row of the mixture.
+        key: u32,
+        /// Place in the row.
+        option: u32,
+    },
 }
 
 /// A 2-D convolution; `groups == channels` of its input makes it depthwise.
@@ -197,9 +209,11 @@ impl Op {
             Self::Add => "Add",
             Self::Concat => "Concat",
             Self::ChannelsLast => "ChannelsLast",
+            Self::Resize(_) => "Resize",
             Self::Identity => "Identity",
             Self::Zero(_) => "Zero",
             Self::Mix(_) => "Mix",
+            Self::Weigh { .. } => "Weigh",
         }
     }
 
@@ -224,7 +238,7 @@ impl Op {
                 Packed::new(Shape::Map([channels, height, width]))
             }
             _ if n_inputs != 1 => None,
-            Self::BatchNorm | Self::Activation(_) | Self::Identity => Some(first),
+            Self::BatchNorm | Self::Activation(_) | Self::Identity | Self::Weigh { .. } => Some(first),
             Self::Linear(features) => match first.shape() {
                 Shape::Vector(_) if *features > 0 => Packed::new(Shape::Vector(*features)),
                 Shape::Vector(_) | Shape::Map(_) => None,
@@ -234,6 +248,7 @@ impl Op {
             | Self::AvgPool(_)
             | Self::GlobalAvgPool
             | Self::ChannelsLast
+            | Self::Resize(_)
             | Self::Zero(_) => {
                 let Shape::Map([channels, height, width]) = first.shape() else { return None };
                 Packed::new(self.infer_map(channels, height, width)?)
@@ -276,7 +291,9 @@ impl Op {
             Self::Zero(stride) if *stride > 0 => {
                 Some(Shape::Map([channels, height.div_ceil(*stride), width.div_ceil(*stride)]))
             }
+            Self::Resize([height, width]) if *height > 0 && *width > 0 => Some(Shape::Map([channels, *height, *width])),
             Self::Zero(_)
+            | Self::Resize(_)
             | Self::Input
             | Self::Linear(_)
             | Self::BatchNorm
@@ -284,7 +301,8 @@ impl Op {
             | Self::Add
             | Self::Concat
             | Self::Identity
-            | Self::Mix(_) => None,
+            | Self::Mix(_)
+            | Self::Weigh { .. } => None,
         }
     }
 }

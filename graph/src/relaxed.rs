@@ -1,5 +1,5 @@
-//! Networks some of whose choices are still open: how their [`Op::Mix`] nodes weigh what they read, and what is to be
-//! expected of their cost.
+//! Networks some of whose choices are still open: how their [`Op::Mix`] and [`Op::Weigh`] nodes weigh what they
+//! read, and what is to be expected of their cost.
 
 use serde::{Deserialize, Serialize};
 
@@ -54,7 +54,7 @@ impl Mixture {
 impl Graph {
     /// The first node whose choice is still open. A network that has one cannot ship.
     pub fn relaxed_node(&self) -> Option<NodeId> {
-        self.ids().find(|&id| matches!(self.op(id), Op::Mix(_)))
+        self.ids().find(|&id| matches!(self.op(id), Op::Mix(_) | Op::Weigh { .. }))
     }
 }
 
@@ -104,9 +104,9 @@ impl OptionCosts {
 
 /// What the options of a relaxed network cost.
 ///
-/// A node is an option's if every path from it to the output enters a mix by that option, whatever the mix; where mixes
-/// stand behind one another, the first on its way. All others are fixed: what several options read, what is read beside
-/// them. The mixes themselves cost nothing here, for nothing of them ships.
+/// A node is an option's if every path from it to the output enters a mix by that option, or is weighed by it, whatever
+/// the mix; where mixes stand behind one another, the first on its way. All others are fixed: what several options read,
+/// what is read beside them. The mixes themselves cost nothing here, for nothing of them ships.
 pub fn option_costs(graph: &Graph, counted: Counted) -> OptionCosts {
     match counted {
         Counted::Params => sum_by_option(graph, |id| cost::params(graph, id)),
@@ -131,21 +131,29 @@ pub fn option_costs(graph: &Graph, counted: Counted) -> OptionCosts {
 fn sum_by_option(graph: &Graph, cost: impl Fn(NodeId) -> u64) -> OptionCosts {
     let (mut fixed, mut options): (f64, Vec<Vec<f64>>) = (0.0, Vec::new());
     for id in graph.ids() {
-        if let Op::Mix(key) = graph.op(id) {
-            let key = *key as usize;
+        if let Some((key, at_least)) = weighed(graph, id) {
             options.resize(options.len().max(key + 1), Vec::new());
-            let n_options = options[key].len().max(graph.inputs(id).len());
+            let n_options = options[key].len().max(at_least);
             options[key].resize(n_options, 0.0);
         }
     }
     for (id, owner) in graph.ids().zip(owners(graph)) {
         match owner {
-            _ if matches!(graph.op(id), Op::Mix(_)) => {}
+            _ if weighed(graph, id).is_some() => {}
             Some((key, option)) => options[key][option] += cost(id) as f64,
             None => fixed += cost(id) as f64,
         }
     }
     OptionCosts { fixed, options }
+}
+
+/// The key of what weighs by a mixture, and how many options its row has at least.
+fn weighed(graph: &Graph, id: NodeId) -> Option<(usize, usize)> {
+    match graph.op(id) {
+        Op::Mix(key) => Some((*key as usize, graph.inputs(id).len())),
+        Op::Weigh { key, option } => Some((*key as usize, *option as usize + 1)),
+        _ => None,
+    }
 }
 
 /// By node, the key and the option that it goes with, as [`option_costs`] says; `None` for what is fixed.
@@ -155,6 +163,7 @@ pub fn owners(graph: &Graph) -> Vec<Option<(usize, usize)>> {
         for (place, input) in graph.inputs(id).iter().enumerate() {
             let by = match (graph.op(id), owners[id.index()]) {
                 (Op::Mix(key), _) => Owner::Option(*key as usize, place),
+                (Op::Weigh { key, option }, _) => Owner::Option(*key as usize, *option as usize),
                 (_, Owner::Option(key, option)) => Owner::Option(key, option),
                 (_, Owner::Unread | Owner::Many) => Owner::Many,
             };

@@ -77,9 +77,11 @@ pub fn parameters(graph: &Graph, id: NodeId) -> Vec<(&'static str, Vec<usize>)> 
         | Op::Add
         | Op::Concat
         | Op::ChannelsLast
+        | Op::Resize(_)
         | Op::Identity
         | Op::Zero(_)
-        | Op::Mix(_) => Vec::new(),
+        | Op::Mix(_)
+        | Op::Weigh { .. } => Vec::new(),
     }
 }
 

@@ -98,6 +98,9 @@ fn everything_else() {
     // The last node stays, whatever it is.
     check_one(Op::Identity, MAP, [0, 0, 0, 2 * map, 2 * map, 1]);
     check_one(Op::ChannelsLast, MAP, [0, 0, 0, 2 * map, 2 * map, 1]);
+    // Four times as many pixels.
+    check_one(Op::Resize([2 * 16, 2 * 16]), MAP, [0, 0, 0, 5 * map, 5 * map, 1]);
+    check_one(Op::Weigh { key: 0, option: 1 }, MAP, [0, 0, 0, 2 * map, 2 * map, 1]);
     // Zeros ship as a constant.
     check_one(Op::Zero(3), MAP, [0, 0, 4 * 6 * 6, map + 144, map + 144, 1]);
     // One buffer, read three times.

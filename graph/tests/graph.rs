@@ -45,6 +45,9 @@ fn shapes_are_inferred() {
     check(Op::Mix(7), &[MAP, MAP, MAP], MAP);
     check(Op::Zero(2), &[MAP], Shape::Map([4, 3, 4]));
     check(Op::ChannelsLast, &[MAP], Shape::Map([5, 7, 4]));
+    check(Op::Resize([10, 3]), &[MAP], Shape::Map([4, 10, 3]));
+    check(Op::Weigh { key: 1, option: 2 }, &[MAP], MAP);
+    check(Op::Weigh { key: 1, option: 2 }, &[VECTOR], VECTOR);
     for op in [Op::BatchNorm, Op::Identity, Op::Activation(Activation::Tanh)] {
         check(op, &[MAP], MAP);
         check(op, &[VECTOR], VECTOR);
@@ -99,6 +102,11 @@ fn what_does_not_fit_is_refused_by_name() {
     refuse(Op::MaxPool(Pool2d { pads: Pads { top: 3, ..Pads::all(0) }, ..pool }), &[MAP]);
     refuse(Op::AvgPool(Pool2d { stride: [0; 2], ..pool }), &[MAP]);
     refuse(Op::Zero(0), &[MAP]);
+    refuse(Op::Resize([4, 0]), &[MAP]);
+    refuse(Op::Resize([4, 1 << 20]), &[MAP]);
+    refuse(Op::Resize([4, 4]), &[VECTOR]);
+    refuse(Op::Resize([4, 4]), &[MAP, MAP]);
+    refuse(Op::Weigh { key: 0, option: 0 }, &[MAP, MAP]);
     refuse(Op::Linear(0), &[VECTOR]);
     refuse(Op::Linear(2), &[MAP]);
     refuse(Op::GlobalAvgPool, &[VECTOR]);
@@ -168,7 +176,7 @@ fn random_networks_hold_every_operation() {
         seen.insert(format!("output {}", graph.output().map_or("none", |id| graph.op(id).name())));
     }
     let operations = "Input Conv2d Linear BatchNorm Relu Relu6 Elu Selu Swish Tanh Sigmoid NegativeRelu MaxPool \
-                      AvgPool GlobalAvgPool Add Concat ChannelsLast Identity Zero";
+                      AvgPool GlobalAvgPool Add Concat ChannelsLast Identity Zero Resize";
     let kinds = [
         "Conv2d groups",
         "Conv2d stride",

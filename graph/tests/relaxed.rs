@@ -53,6 +53,25 @@ fn a_mix_reads_everything_and_cannot_ship() {
     assert_eq!(plain.relaxed_node(), None);
 }
 
+/// Two convolutions, each behind a weight of one row: one weighed twice on its way, one beside a mix.
+#[test]
+fn what_is_weighed_by_an_option_is_its_cost() {
+    let mut graph = Graph::default();
+    let image = graph.input(MAP);
+    let conv = |graph: &mut Graph, label, input| add(graph, label, Op::Conv2d(Conv2d::same(4, 1, 1)), &[input]);
+    let first = conv(&mut graph, "first", image);
+    let first = add(&mut graph, "weighed", Op::Weigh { key: 1, option: 2 }, &[first]);
+    let second = conv(&mut graph, "second", first);
+    let second = add(&mut graph, "again", Op::Weigh { key: 0, option: 1 }, &[second]);
+    let third = conv(&mut graph, "third", image);
+    add(&mut graph, "sum", Op::Add, &[second, third]);
+    assert_eq!(graph.relaxed_node().map(|id| graph.name(id)).as_deref(), Some("weighed"));
+    let costs = option_costs(&graph, Counted::Params);
+    assert_eq!(costs, OptionCosts { fixed: 16.0, options: vec![vec![0.0, 16.0], vec![0.0, 0.0, 16.0]] });
+    let bytes = option_costs(&graph, Counted::ModelBytes);
+    assert_eq!(bytes.options, [vec![0.0, 64.0], vec![0.0, 0.0, 64.0]]);
+}
+
 #[test]
 fn what_goes_with_an_option_is_its_cost() {
     let graph = network();

@@ -191,7 +191,8 @@ fn describe(graph: &Graph, id: NodeId) -> String {
         Op::Concat => format!("concat {}", graph.inputs(id).len()),
         Op::ChannelsLast => "channels last".to_owned(),
         Op::Mix(_) => format!("mix {}", graph.inputs(id).len()),
-        op @ (Op::Input | Op::Activation(_) | Op::Identity | Op::Zero(_)) => op.name().to_lowercase(),
+        Op::Resize([height, width]) => format!("resize to {height}×{width}"),
+        op @ (Op::Input | Op::Activation(_) | Op::Identity | Op::Zero(_) | Op::Weigh { .. }) => op.name().to_lowercase(),
     }
 }
 

@@ -29,7 +29,7 @@ pub enum Work {
     /// Inner loops of depthwise convolutions and max pooling, one for each row and tap: on narrow maps
     /// they cost more than what they compute; in rows times taps.
     Rows,
-    /// Average pooling; in outputs times taps.
+    /// Average pooling, and resizing, which averages four pixels; in outputs times taps.
     AvgPool,
     /// Max pooling; in outputs times taps.
     MaxPool,
@@ -188,7 +188,7 @@ pub fn option_features(graph: &Graph) -> (Features, Vec<Vec<Features>>) {
     let mut fixed = [0; Work::COUNT];
     let mut options: Vec<Vec<[u64; Work::COUNT]>> = Vec::new();
     each_shipped(graph, |shipped| match (shipped.op, owners[shipped.id.index()]) {
-        (Op::Mix(_), _) => {}
+        (Op::Mix(_) | Op::Weigh { .. }, _) => {}
         (_, None) => add_work(&mut fixed, shipped),
         (_, Some((key, option))) => {
             options.resize(options.len().max(key + 1), Vec::new());
@@ -213,9 +213,11 @@ fn may_repeat(op: &Op) -> bool {
         | Op::Add
         | Op::Concat
         | Op::ChannelsLast
+        | Op::Resize(_)
         | Op::Identity
         | Op::Zero(_)
-        | Op::Mix(_) => true,
+        | Op::Mix(_)
+        | Op::Weigh { .. } => true,
     }
 }
 
@@ -294,9 +296,11 @@ fn add_work(amounts: &mut [u64; Work::COUNT], shipped: &Shipped) {
             add(Work::Rows, rows * taps);
         }
         Op::AvgPool(pool) => add(Work::AvgPool, writes * (pool.kernel[0] * pool.kernel[1]) as u64),
+        // A mean of four pixels, each with a weight of its own.
+        Op::Resize(_) => add(Work::AvgPool, writes * 4),
         Op::GlobalAvgPool => add(Work::GlobalPool, reads),
         Op::Activation(_) => add(Work::Activation, writes),
-        Op::Input | Op::Identity | Op::BatchNorm | Op::Zero(_) => add(Work::Elementwise, writes),
+        Op::Input | Op::Identity | Op::BatchNorm | Op::Zero(_) | Op::Weigh { .. } => add(Work::Elementwise, writes),
         Op::Add => add(Work::Elementwise, writes * (inputs.len() as u64 - 1)),
         Op::Concat | Op::ChannelsLast => add(Work::Concat, writes),
         // A product and a sum of each value that it reads, as cheap as an addition of as many.

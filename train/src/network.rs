@@ -12,7 +12,7 @@ use super::{
     noise::{Noise, Paths},
     ops::{
         Lines, Parameters, avg_pool2d, batch_norm_train, chain_norm, chain_norm_train, conv2d, max_pool2d, may_chain,
-        relu, relu6,
+        relu, relu6, resize,
     },
     steps::{Chained, Step, chained, singles},
 };
@@ -78,6 +78,7 @@ impl Shares {
     fn reads(&self, graph: &Graph, step: &Step) -> Vec<NodeId> {
         match (step, graph.op(step.id())) {
             (Step::Single(id), Op::Mix(key)) => self.options(graph, *id, *key).map(|(_, input)| input).collect(),
+            (Step::Single(_), Op::Weigh { key, option }) if self.is_out[*key as usize][*option as usize] => Vec::new(),
             _ => step.reads(graph).to_vec(),
         }
     }
@@ -122,6 +123,7 @@ pub(super) fn forward_to(
     steps.retain(|_| is_read.next().unwrap_or(true));
     let mut values: Vec<Option<Value>> = vec![None; left.len()];
     let mut seen = Vec::new();
+    let (batch, device) = (image.dims()[0], image.device());
     let mut image = Some(image);
     for step in &steps {
         let id = step.id();
@@ -218,17 +220,23 @@ pub(super) fn forward_to(
                 let weights = &shares.weights[*key as usize];
                 let options: Vec<usize> = shares.options(graph, id, *key).map(|(option, _)| option).collect();
                 let weighed = inputs.zip(options).map(|(value, option)| {
-                    let weight = weights.clone().slice([option..option + 1]);
-                    match value {
-                        Value::Map(x) => Value::Map(x * weight.reshape([1, 1, 1, 1])),
-                        Value::Vector(x) => Value::Vector(x * weight.reshape([1, 1])),
-                        Value::Left(..) => unreachable!("only chains read what is left to normalise"),
-                    }
+                    value.times(weights.clone().slice([option..option + 1]))
                 });
                 weighed.reduce(Value::add).expect("a mix has options")
             }
+            Op::Weigh { key, option } => match inputs.next() {
+                Some(value) => value.times(shares.weights[*key as usize].clone().slice([*option as usize..*option as usize + 1])),
+                // Without a weight it was not computed.
+                None => match graph.shape(id) {
+                    Shape::Map([channels, height, width]) => {
+                        Value::Map(Tensor::zeros([batch, channels, height, width], &device))
+                    }
+                    Shape::Vector(features) => Value::Vector(Tensor::zeros([batch, features], &device)),
+                },
+            },
             Op::Concat => Value::Map(Tensor::cat(inputs.map(Value::map).collect(), 1)),
             Op::ChannelsLast => Value::Map(one().map().permute([0, 2, 3, 1])),
+            Op::Resize(size) => Value::Map(resize(one().map(), *size)),
             Op::Identity => one(),
             Op::Zero(_) => {
                 let x = one().map();
@@ -307,6 +315,16 @@ impl Value {
         match self {
             Self::Vector(x) => x,
             Self::Map(_) | Self::Left(..) => unreachable!("shape inference gives vectors to operations on vectors"),
+        }
+    }
+
+    /// # Shapes
+    /// - weight: `[1]`
+    fn times(self, weight: Tensor<1>) -> Self {
+        match self {
+            Self::Map(x) => Self::Map(x * weight.reshape([1, 1, 1, 1])),
+            Self::Vector(x) => Self::Vector(x * weight.reshape([1, 1])),
+            Self::Left(..) => unreachable!("only chains read what is left to normalise"),
         }
     }
 

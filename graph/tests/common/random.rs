@@ -120,6 +120,7 @@ fn grow(graph: &mut Graph, rng: &mut Rng) {
         }
         18 => ("same", Op::Identity, vec![input]),
         _ if rng.chance(40) => ("zero", Op::Zero(rng.range(1, 3)), vec![input]),
+        _ if rng.chance(60) => ("resize", Op::Resize([rng.range(1, 9), rng.range(1, 9)]), vec![input]),
         _ => return,
     };
     if let Some(added) = try_add(graph, rng, word, op, &inputs)

@@ -102,7 +102,7 @@ fn step(graph: &Graph, weights: &Weights, id: NodeId, inputs: &[&Value], image: 
                 inputs.iter().map(|it| it.at(c, y, x)).sum()
             })
         }
-        Op::Mix(_) => unreachable!("what is still open has no one value"),
+        Op::Mix(_) | Op::Weigh { .. } => unreachable!("what is still open has no one value"),
         Op::Concat => {
             let (height, width) = (x().height, x().width);
             let data: Vec<f64> = inputs.iter().flat_map(|it| it.data.clone()).collect();
@@ -111,6 +111,20 @@ fn step(graph: &Graph, weights: &Weights, id: NodeId, inputs: &[&Value], image: 
         Op::ChannelsLast => {
             let x = x();
             Value::from_fn(x.height, x.width, x.channels, |c, row, column| x.at(column, c, row))
+        }
+        Op::Resize([height, width]) => {
+            let input = x();
+            // The two pixels whose middles are nearest to the middle of this one, and how far it is to the second.
+            let tap = |at: usize, to: usize, from: usize| {
+                let place = ((at as f64 + 0.5) * from as f64 / to as f64 - 0.5).clamp(0.0, from as f64 - 1.0);
+                (place.floor() as usize, place.ceil() as usize, place.fract())
+            };
+            Value::from_fn(input.channels, *height, *width, |c, y, x| {
+                let (top, bottom, down) = tap(y, *height, input.height);
+                let (left, right, across) = tap(x, *width, input.width);
+                let row = |y: usize| (1.0 - across) * input.at(c, y, left) + across * input.at(c, y, right);
+                (1.0 - down) * row(top) + down * row(bottom)
+            })
         }
         Op::Identity => x().clone(),
         Op::Zero(stride) => {

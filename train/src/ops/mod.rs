@@ -11,6 +11,7 @@ mod chain;
 mod kernel;
 mod pool;
 mod relu;
+mod resize;
 #[cfg(test)]
 mod tests;
 
@@ -32,6 +33,7 @@ pub(crate) use kernel::{
 };
 pub use pool::{avg_pool2d, max_pool2d};
 pub use relu::{relu, relu6};
+pub use resize::resize;
 
 /// Which kernels compute on the processor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -85,7 +85,14 @@ impl Sight {
                 }
                 Op::MaxPool(_) | Op::AvgPool(_) | Op::GlobalAvgPool => pools += 1,
                 Op::Add | Op::Concat | Op::Mix(_) => sums += 1,
-                Op::Input | Op::BatchNorm | Op::Activation(_) | Op::ChannelsLast | Op::Identity | Op::Zero(_) => {}
+                Op::Input
+                | Op::BatchNorm
+                | Op::Activation(_)
+                | Op::ChannelsLast
+                | Op::Resize(_)
+                | Op::Identity
+                | Op::Zero(_)
+                | Op::Weigh { .. } => {}
             }
         }
         let [macs, weights, written, convs, pools, sums] =
@@ -182,9 +189,11 @@ fn operation(op: &Op) -> u64 {
         | Op::Add
         | Op::Concat
         | Op::ChannelsLast
+        | Op::Resize(_)
         | Op::Identity
         | Op::Zero(_)
-        | Op::Mix(_) => name,
+        | Op::Mix(_)
+        | Op::Weigh { .. } => name,
     }
 }
 
