@@ -34,6 +34,8 @@ impl Graph {
                 | Op::ChannelsLast
                 | Op::Identity
                 | Op::Zero(_)
+                | Op::Resize(_)
+                | Op::Weigh { .. }
                 | Op::Mix(_) => {}
             }
         }
