@@ -12,14 +12,15 @@ use search::{
     evaluator::SharedWeights,
     pricing::Pricer,
     space::{
-        Scale, SearchSpace,
+        Scale, SearchSpace, Task,
         cell::{Cell, CellSpace},
     },
 };
 use targets::{Budget, CostModel, Target};
 
 /// The paper's deployed size.
-const DEPLOYED: Scale = Scale { layers: 11, channels: 36, input: [3, 32, 32], classes: 10, front_end: None };
+const DEPLOYED: Scale =
+    Scale { layers: 11, channels: 36, input: [3, 32, 32], classes: 10, front_end: None, task: Task::Classification };
 
 fn cells(n: u64) -> Vec<Cell> {
     (0..n).map(|step| CellSpace::default().sample(&mut Uniform::new(0, "bench", step))).collect()
@@ -61,7 +62,8 @@ fn supernet(batch: usize) -> Supernet {
 /// A step of shared training, by our kernels and by Burn's: the second is the peer.
 fn step(criterion: &mut Criterion) {
     const BATCH: usize = 50;
-    let scale = Scale { layers: 3, channels: 8, input: [1, 28, 28], classes: 10, front_end: None };
+    let scale =
+        Scale { layers: 3, channels: 8, input: [1, 28, 28], classes: 10, front_end: None, task: Task::Classification };
     let children: Vec<Graph> = cells(20).iter().map(|cell| network(cell, &scale)).collect();
     let mut group = criterion.benchmark_group("supernet step, 3 layers, 8 channels, 28x28");
     group.throughput(Throughput::Elements((BATCH * children.len()) as u64));

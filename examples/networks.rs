@@ -6,7 +6,7 @@ use std::{error::Error, fs, path::Path};
 use export::{Average, Depthwise, DepthwiseStride, Lowering, Max, Metadata, onnx_as, placeholder_weights};
 use graph::{Activation, Conv2d, Graph, GraphError, NodeId, Op, Pads, Pool2d, Shape, fold::shipped};
 use search::space::{
-    Scale, SearchSpace,
+    Scale, SearchSpace, Task,
     cell::{Block, Cell, CellOp, CellSpace},
 };
 
@@ -46,8 +46,10 @@ fn networks() -> Result<Vec<(&'static str, Graph)>, GraphError> {
     ];
     let depthwise = [([0, 1], [SepConv3, SepConv5]), ([1, 2], [SepConv3, SepConv3]), ([2, 3], [SepConv5, SepConv3])];
     let pools = [([0, 1], [AvgPool, MaxPool]), ([1, 2], [AvgPool, SepConv3]), ([2, 3], [MaxPool, AvgPool])];
-    let small = Scale { layers: 11, channels: 6, input: [1, 28, 28], classes: 10, front_end: None };
-    let large = Scale { layers: 8, channels: 24, input: [3, 32, 32], classes: 10, front_end: None };
+    let small =
+        Scale { layers: 11, channels: 6, input: [1, 28, 28], classes: 10, front_end: None, task: Task::Classification };
+    let large =
+        Scale { layers: 8, channels: 24, input: [3, 32, 32], classes: 10, front_end: None, task: Task::Classification };
     Ok(vec![
         ("demo", cells(&demo, &small)?),
         ("depthwise", cells(&depthwise, &large)?),

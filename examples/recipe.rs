@@ -13,7 +13,7 @@ use ::train::{Compute, Recipe, Schedule, TrainingSet, fit};
 use data::{Amount, Augment, Normalisation, Options, Source, split};
 use search::{
     chooser::Uniform,
-    space::{Scale, SearchSpace, cell::CellSpace},
+    space::{Scale, SearchSpace, Task, cell::CellSpace},
     study::Signal,
 };
 
@@ -40,7 +40,14 @@ fn main() -> Result<(), Box<dyn Error>> {
         let normalisation = Normalisation::of(&part, &train)?;
         let augment = Augment::for_source(&source);
         let set = TrainingSet { part: part.clone(), train, validation, normalisation, augment };
-        let scale = Scale { layers: 3, channels: 8, input: part.shape, classes: source.classes.len(), front_end: None };
+        let scale = Scale {
+            layers: 3,
+            channels: 8,
+            input: part.shape,
+            classes: source.classes.len(),
+            front_end: None,
+            task: Task::Classification,
+        };
         let space = CellSpace { blocks: 5..=5 };
         let graph = space.build(&space.sample(&mut Uniform::new(seed, "recipe", 0)), &scale)?;
         let ours = Recipe::one_cycle(epochs / 4);

@@ -547,6 +547,7 @@ impl SearchConfig {
             input,
             classes: source.classes.len(),
             front_end: source.front_end,
+            task: source.kind.task(),
         };
         // Features are made once for all training.
         Ok((scale(self.proxy).trained(), scale(self.deployed)))

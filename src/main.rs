@@ -17,6 +17,7 @@ mod probe;
 mod receipt;
 mod report;
 mod run_folder;
+mod score;
 mod supernet;
 mod terminal;
 mod tune;

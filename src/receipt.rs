@@ -10,6 +10,8 @@ use targets::{
     measurement::Measurement,
 };
 
+use crate::score::Score;
+
 /// `architecture.json`: the outcome of the search stage.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Architecture {
@@ -70,63 +72,6 @@ pub struct Trained {
     pub test: Score,
     /// Wall-clock time of the optimizer steps, in seconds.
     pub seconds: f64,
-}
-
-/// An accuracy as a count of images or clips.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Score {
-    /// Images or clips classified right.
-    pub right: usize,
-    /// Images or clips asked.
-    pub of: usize,
-}
-
-impl Score {
-    /// Share of right answers, in `[0, 1]`.
-    pub fn accuracy(self) -> f64 {
-        if self.of == 0 { 0.0 } else { self.right as f64 / self.of as f64 }
-    }
-}
-
-/// What a network is asked about: clips where it makes features of samples itself, images elsewhere.
-pub fn noun(scale: &Scale) -> &'static str {
-    if scale.front_end.is_some() { "clips" } else { "images" }
-}
-
-impl Score {
-    /// Whether this is ahead of `other` by more than two standard errors of the difference (binomial): more than the
-    /// choice of images explains.
-    pub fn is_ahead_of(self, other: Self) -> bool {
-        2.0 * self.standard_error_of_difference(other) < self.accuracy() - other.accuracy()
-    }
-
-    /// Whether guessing among `n_classes` could have scored as well: within two standard errors of a guess's accuracy.
-    pub fn may_be_chance(self, n_classes: usize) -> bool {
-        let guess = 1.0 / n_classes.max(1) as f64;
-        self.accuracy() <= guess + 2.0 * (guess * (1.0 - guess) / self.of.max(1) as f64).sqrt()
-    }
-
-    /// Of the difference between two accuracies, each of images chosen independently (binomial).
-    pub fn standard_error_of_difference(self, other: Self) -> f64 {
-        let of_one = |score: Self| {
-            let share = score.accuracy();
-            (share * (1.0 - share) / score.of.max(1) as f64).sqrt()
-        };
-        of_one(self).hypot(of_one(other))
-    }
-}
-
-impl Score {
-    /// In words, for a network of this size: `78.67 % (472 of 600 images)`.
-    pub fn in_words(self, scale: &Scale) -> String {
-        format!("{:.2} % ({} of {} {})", 100.0 * self.accuracy(), self.right, self.of, noun(scale))
-    }
-}
-
-impl std::fmt::Display for Score {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:.2} % ({} of {})", 100.0 * self.accuracy(), self.right, self.of)
-    }
 }
 
 /// `receipt.json`: everything that is promised of `model.onnx`, and how each figure came about.
@@ -344,24 +289,16 @@ pub struct Parity {
 /// What the runtime's fixed input ([`runtime::protocol::probe_input`]) must give.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Probe {
-    /// Logits of the trained network.
+    /// Logits of the trained network, in the order of the model's output: all of them, or of many evenly spaced ones.
     pub logits: Vec<f32>,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+impl Probe {
+    /// Logits kept at most.
+    const MOST: usize = 4_096;
 
-    #[test]
-    fn ahead_is_more_than_chance() {
-        let of_1000 = |right| Score { right, of: 1_000 };
-        for (a, b, ahead) in [(650, 600, true), (640, 600, false), (600, 650, false), (600, 600, false)] {
-            assert_eq!(of_1000(a).is_ahead_of(of_1000(b)), ahead, "{a} {b}");
-        }
-        // Of 10 classes and 200 images a guess has 20 right, give or take 4.2.
-        for (right, chance) in [(10, true), (24, true), (28, true), (29, false)] {
-            assert_eq!(Score { right, of: 200 }.may_be_chance(10), chance, "{right}");
-        }
-        assert!(!Score { right: 0, of: 0 }.is_ahead_of(of_1000(0)), "no image says nothing");
+    /// What is kept of an answer: all of it, or every nth value.
+    pub fn of(answer: &[f32]) -> Vec<f32> {
+        answer.iter().copied().step_by(answer.len().div_ceil(Self::MOST).max(1)).collect()
     }
 }

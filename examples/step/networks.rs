@@ -2,7 +2,7 @@
 
 use graph::{Activation, Conv2d, Graph, GraphError, NodeId, Op, Pads, Pool2d, Shape};
 use search::space::{
-    Scale, SearchSpace,
+    Scale, SearchSpace, Task,
     cell::{Block, Cell, CellOp, CellSpace},
 };
 
@@ -40,8 +40,17 @@ fn single_path(cells: usize) -> Result<Graph, GraphError> {
         ([4, 0], [SepConv3, AvgPool]),
     ];
     let cell = Cell { blocks: blocks.into_iter().map(|(inputs, ops)| Block { inputs, ops }).collect() };
-    CellSpace::default()
-        .build(&cell, &Scale { layers: cells - 2, channels: 20, input: IMAGE, classes: CLASSES, front_end: None })
+    CellSpace::default().build(
+        &cell,
+        &Scale {
+            layers: cells - 2,
+            channels: 20,
+            input: IMAGE,
+            classes: CLASSES,
+            front_end: None,
+            task: Task::Classification,
+        },
+    )
 }
 
 /// ResNet of MLPerf Tiny: three stages of one block of two 3x3 convolutions, 16 to 64 channels.

@@ -9,7 +9,7 @@ use crate::{
     Result,
     chooser::{Chooser, Kind, Question, Uniform},
     space::{
-        Scale, SearchSpace,
+        Scale, SearchSpace, Task,
         cell::{Cell, CellSpace},
     },
 };
@@ -176,7 +176,7 @@ fn draw(space: &CellSpace, purpose: &str, step: u64) -> Result<Probe> {
 
 fn size(idx: usize) -> Scale {
     let (layers, channels) = SIZES[idx % SIZES.len()];
-    Scale { layers, channels, input: [3, 32, 32], classes: 10, front_end: None }
+    Scale { layers, channels, input: [3, 32, 32], classes: 10, front_end: None, task: Task::Classification }
 }
 
 fn probe(made_of: MadeOf) -> Result<Probe> {

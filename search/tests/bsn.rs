@@ -16,7 +16,7 @@ use search::{
     evaluator::{Saved, SharedWeights, Step},
     oracle::{Oracle, Table},
     space::{
-        Scale, SearchSpace,
+        Scale, SearchSpace, Task,
         fabric::{Arch, Fabric},
         nas_bench_201::{NasBench201, PUBLISHED},
     },
@@ -45,7 +45,7 @@ const FABRICS: [Fabric; 8] = [
 ];
 
 fn scale(channels: usize, side: usize) -> Scale {
-    Scale { layers: 0, channels, input: [3, side, side], classes: 10, front_end: None }
+    Scale { layers: 0, channels, input: [3, side, side], classes: 10, front_end: None, task: Task::Classification }
 }
 
 /// Says yes with a probability in percent.

@@ -3,7 +3,7 @@
 use search::{
     chooser::{Replay, Uniform},
     space::{
-        Morph, Scale, SearchSpace,
+        Morph, Scale, SearchSpace, Task,
         cell::{Cell, CellOp, CellSpace},
     },
 };
@@ -17,7 +17,8 @@ fn unchanged(cell: &Cell) -> Vec<usize> {
 #[test]
 fn edited_cells_are_cells() {
     let space = CellSpace::default();
-    let scale = Scale { layers: 1, channels: 4, input: [1, 12, 12], classes: 3, front_end: None };
+    let scale =
+        Scale { layers: 1, channels: 4, input: [1, 12, 12], classes: 3, front_end: None, task: Task::Classification };
     // Kept, grown, shrunk.
     let mut sizes = [0; 3];
     for seed in 0..300 {

@@ -17,7 +17,7 @@ use search::{
     policy::{Controller, ControllerSettings},
     pricing::Pricer,
     space::{
-        Relax, Scale, SearchSpace,
+        Relax, Scale, SearchSpace, Task,
         darts::{Cells, DARTS_V1, DARTS_V2, DartsSpace, EdgeOp, N_EDGES, key, option},
         nas_bench_201::{self, NasBench201},
     },
@@ -30,7 +30,7 @@ use search::{
 use targets::{Bound, Budget, Cost, CostModel, Figure, Metric, Target, Work, features};
 
 fn scale(layers: usize, channels: usize, side: usize) -> Scale {
-    Scale { layers, channels, input: [3, side, side], classes: 10, front_end: None }
+    Scale { layers, channels, input: [3, side, side], classes: 10, front_end: None, task: Task::Classification }
 }
 
 fn uniform<S: SearchSpace>(space: &S, seed: u64) -> S::Arch {

@@ -15,7 +15,7 @@ use search::{
     oracle::{Oracle, Table},
     policy::{Controller, ControllerSettings},
     space::{
-        Scale, SearchSpace,
+        Scale, SearchSpace, Task,
         cell::{self, CellSpace},
         enas_macro::{Chain, EnasMacro, Layer, LayerOp},
         enas_micro::{Cells, EnasMicro},
@@ -33,7 +33,7 @@ const MACRO: EnasMacro = EnasMacro { layers: 12 };
 const MICRO: EnasMicro = EnasMicro { blocks: 5 };
 
 fn scale(layers: usize, channels: usize, side: usize) -> Scale {
-    Scale { layers, channels, input: [3, side, side], classes: 10, front_end: None }
+    Scale { layers, channels, input: [3, side, side], classes: 10, front_end: None, task: Task::Classification }
 }
 
 fn uniform<S: SearchSpace>(space: &S, seed: u64) -> S::Arch {

@@ -19,7 +19,7 @@ use search::{
         embedding::{BEYOND, places},
     },
     space::{
-        Morph, Scale, SearchSpace,
+        Morph, Scale, SearchSpace, Task,
         layers::{Filters, Layer, LayerOp, LayerSpace, Layers, Nonlinearity},
         modules::{Branch, BranchOp, Module, ModuleSpace},
         nas_bench_201::{NasBench201, PUBLISHED},
@@ -34,7 +34,8 @@ use search::{
 };
 use targets::{Bound, Budget, Cost, Figure, Metric};
 
-const SMALL: Scale = Scale { layers: 3, channels: 16, input: [3, 32, 32], classes: 10, front_end: None };
+const SMALL: Scale =
+    Scale { layers: 3, channels: 16, input: [3, 32, 32], classes: 10, front_end: None, task: Task::Classification };
 
 /// Every answer to every question, one walk after the other.
 #[derive(Default)]
@@ -96,8 +97,8 @@ fn spaces_are_as_large_as_they_say() {
 fn check_space<S: Morph<Arch: Eq + Hash>>(space: &S, is_well_formed: impl Fn(&S::Arch) -> bool, most: usize) {
     let scales = [
         SMALL,
-        Scale { layers: 1, channels: 4, input: [1, 28, 28], classes: 2, front_end: None },
-        Scale { layers: 6, channels: 36, input: [3, 7, 5], classes: 100, front_end: None },
+        Scale { layers: 1, channels: 4, input: [1, 28, 28], classes: 2, front_end: None, task: Task::Classification },
+        Scale { layers: 6, channels: 36, input: [3, 7, 5], classes: 100, front_end: None, task: Task::Classification },
     ];
     let key = |cost: &StaticCost| [cost.params, cost.macs, cost.peak_bytes, cost.model_bytes, cost.traffic_bytes];
     let costs = |arch: &S::Arch, scale: &Scale| key(&static_cost(&space.build(arch, scale).expect("it builds")));
@@ -695,7 +696,8 @@ fn a_resumed_search_trains_nothing_twice() {
 #[test]
 fn a_resumed_search_inherits_what_it_would_have_inherited() {
     let settings = Settings { child: Child::PREDICTED, ..quick(4) };
-    let tiny = Scale { layers: 1, channels: 2, input: [3, 8, 8], classes: 2, front_end: None };
+    let tiny =
+        Scale { layers: 1, channels: 2, input: [3, 8, 8], classes: 2, front_end: None, task: Task::Classification };
     let heir = || Known { heirs: Some(Dictionary::default()), ..Known::new(30) };
     for stop in [1, 12, 33] {
         let [first, second] = interrupted(&ModuleSpace::default(), &settings, effort(30, tiny), stop, &heir);

@@ -10,7 +10,7 @@ use search::{
     feasibility::{Binding, COUNTABLE, Certificate, Change, Explanation, Judged, Known, Limit, Reach, Side, price_all},
     oracle::Table,
     space::{
-        Scale, SearchSpace, all,
+        Scale, SearchSpace, Task, all,
         cell::{Block, Cell, CellOp, CellSpace},
         nas_bench_201::{Arch, NasBench201},
     },
@@ -19,7 +19,7 @@ use search::{
 use targets::{Bound, Budget, Cost, CostModel, Features, Figure, LatencyModel, Metric, Source, Target, Work, features};
 
 const fn scale(layers: usize, channels: usize, input: [usize; 3]) -> Scale {
-    Scale { layers, channels, input, classes: 10, front_end: None }
+    Scale { layers, channels, input, classes: 10, front_end: None, task: Task::Classification }
 }
 
 /// From the smallest to that of the B-ENAS paper; reductions that come first, uneven sides, one channel, deep images.

@@ -5,12 +5,13 @@ use graph::{Graph, Op, Shape, cost::static_cost};
 use search::{
     chooser::Uniform,
     space::{
-        Scale, SearchSpace, cell::CellSpace, darts::DartsSpace, enas_micro::EnasMicro, modules::ModuleSpace,
+        Scale, SearchSpace, Task, cell::CellSpace, darts::DartsSpace, enas_micro::EnasMicro, modules::ModuleSpace,
         nasnet::NasNetSpace,
     },
 };
 
-const PLANE: Scale = Scale { layers: 3, channels: 8, input: [1, 49, 10], classes: 12, front_end: None };
+const PLANE: Scale =
+    Scale { layers: 3, channels: 8, input: [1, 49, 10], classes: 12, front_end: None, task: Task::Classification };
 const LINE: Scale = Scale { input: [10, 1, 49], ..PLANE };
 
 /// Windows that the network chooses itself: not those of its front end.

@@ -10,7 +10,7 @@ use search::{
     oracle::{Oracle, Table},
     policy::{Controller, ControllerSettings, controller::ControllerState},
     space::{
-        Scale, SearchSpace,
+        Scale, SearchSpace, Task,
         chain::{Chain, ChainSpace, Layer},
         nas_bench_201::{NasBench201, PUBLISHED},
     },
@@ -24,7 +24,8 @@ use search::{
 };
 use targets::{Bound, Budget, Cost, Figure, Metric};
 
-const CIFAR: Scale = Scale { layers: 1, channels: 24, input: [3, 32, 32], classes: 10, front_end: None };
+const CIFAR: Scale =
+    Scale { layers: 1, channels: 24, input: [3, 32, 32], classes: 10, front_end: None, task: Task::Classification };
 
 /// A layer's kernel, strides, filters and inputs.
 type Row<'a> = ([usize; 2], [usize; 2], usize, &'a [usize]);

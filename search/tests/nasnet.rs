@@ -7,7 +7,7 @@ use search::{
     oracle::{Oracle, Table},
     policy::ControllerSettings,
     space::{
-        Scale, SearchSpace,
+        Scale, SearchSpace, Task,
         nas_bench_201::{NasBench201, PUBLISHED},
         nasnet::{Arch, Block, Cell, CellOp, Combine, NasNetSpace},
     },
@@ -21,7 +21,8 @@ use search::{
 };
 use targets::{Bound, Budget, Metric};
 
-const CIFAR: Scale = Scale { layers: 2, channels: 8, input: [3, 32, 32], classes: 10, front_end: None };
+const CIFAR: Scale =
+    Scale { layers: 2, channels: 8, input: [3, 32, 32], classes: 10, front_end: None, task: Task::Classification };
 
 fn add(inputs: [usize; 2], ops: [CellOp; 2]) -> Block {
     Block { inputs, ops, combine: Combine::Add }

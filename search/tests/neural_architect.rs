@@ -16,7 +16,7 @@ use search::{
         Adam, Architect, ArchitectSettings, Gradient, Images, Sample, Simulator, SimulatorSettings, Stepped, Training,
     },
     space::{
-        Morph, Scale, SearchSpace,
+        Morph, Scale, SearchSpace, Task,
         nas_bench_201::{Arch, NasBench201, PUBLISHED},
     },
     strategy::{
@@ -681,7 +681,8 @@ impl Evaluator for World {
     }
 }
 
-const TINY: Scale = Scale { layers: 1, channels: 4, input: [3, 8, 8], classes: 10, front_end: None };
+const TINY: Scale =
+    Scale { layers: 1, channels: 4, input: [3, 8, 8], classes: 10, front_end: None, task: Task::Classification };
 
 fn tiny(evaluations: usize) -> Effort {
     Effort { evaluations, epochs: 4, patience: 100, proxy: TINY, full: TINY }

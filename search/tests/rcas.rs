@@ -14,7 +14,7 @@ use search::{
     chooser::Uniform,
     evaluator::{Evaluation, Evaluator, Job},
     space::{
-        Scale, SearchSpace,
+        Scale, SearchSpace, Task,
         blocks::{BlockSpace, BlockType, Chain, Element, Stage},
     },
     strategy::{
@@ -27,8 +27,16 @@ use search::{
 };
 use targets::{Bound, Budget, Cost, Figure, Metric};
 
-const CIFAR: Scale = Scale { layers: 36, channels: 32, input: [3, 32, 32], classes: 100, front_end: None };
-const IMAGENET: Scale = Scale { layers: 36, channels: 32, input: [3, 224, 224], classes: 1000, front_end: None };
+const CIFAR: Scale =
+    Scale { layers: 36, channels: 32, input: [3, 32, 32], classes: 100, front_end: None, task: Task::Classification };
+const IMAGENET: Scale = Scale {
+    layers: 36,
+    channels: 32,
+    input: [3, 224, 224],
+    classes: 1000,
+    front_end: None,
+    task: Task::Classification,
+};
 
 /// The network of the supplement's Table 3.
 const RCNET: [usize; 36] =
@@ -165,7 +173,14 @@ fn every_chain_is_a_network() {
     assert_eq!(digests.len(), 300);
     // Narrow and wide, for tiny and odd images: the groups divide the channels.
     for (channels, side) in [(1, 8), (8, 9), (20, 13), (48, 8)] {
-        let scale = Scale { layers: 36, channels, input: [1, side, side], classes: 3, front_end: None };
+        let scale = Scale {
+            layers: 36,
+            channels,
+            input: [1, side, side],
+            classes: 3,
+            front_end: None,
+            task: Task::Classification,
+        };
         for step in 0..20 {
             let arch = BlockSpace::default().sample(&mut Uniform::new(2, "chains", step));
             let graph = BlockSpace::default().build(&arch, &scale).expect("groups divide the channels");
@@ -454,7 +469,8 @@ fn the_guarantee_holds_where_its_suppositions_do() {
         head: 32,
         ..BlockSpace::default()
     };
-    let scale = Scale { layers: 6, channels: 8, input: [3, 16, 16], classes: 10, front_end: None };
+    let scale =
+        Scale { layers: 6, channels: 8, input: [3, 16, 16], classes: 10, front_end: None, task: Task::Classification };
     assert_eq!(space.size(), 4096);
     let all = || (0..4096).map(|nth| Chain { positions: (0..6).map(|at| nth / 4_usize.pow(at) % 4).collect() });
     let mut ratios = Vec::new();

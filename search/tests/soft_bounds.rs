@@ -10,7 +10,7 @@ use search::{
     oracle::{Oracle, Table},
     penalty,
     space::{
-        Scale, SearchSpace,
+        Scale, SearchSpace, Task,
         blocks::BlockSpace,
         nas_bench_201::{Arch, NasBench201, PUBLISHED},
     },
@@ -124,7 +124,8 @@ fn effort(evaluations: usize, scale: Scale) -> Effort {
 }
 
 /// Size of RCAS's networks for CIFAR.
-const CIFAR: Scale = Scale { layers: 36, channels: 32, input: [3, 32, 32], classes: 100, front_end: None };
+const CIFAR: Scale =
+    Scale { layers: 36, channels: 32, input: [3, 32, 32], classes: 100, front_end: None, task: Task::Classification };
 
 /// Larger networks are better, less and less so, and take longer.
 struct Larger;

@@ -9,7 +9,7 @@ use search::{
     evaluator::{Evaluation, Evaluator, Job},
     oracle::{Oracle, Table},
     space::{
-        Scale, SearchSpace,
+        Scale, SearchSpace, Task,
         cell::CellSpace,
         nas_bench_201::{NasBench201, PUBLISHED},
     },
@@ -137,7 +137,8 @@ impl Evaluator for MadeUp {
     }
 }
 
-const SMALL: Scale = Scale { layers: 3, channels: 4, input: [1, 16, 16], classes: 10, front_end: None };
+const SMALL: Scale =
+    Scale { layers: 3, channels: 4, input: [1, 16, 16], classes: 10, front_end: None, task: Task::Classification };
 
 #[test]
 fn it_serves_spaces_whose_questions_follow_from_answers() {

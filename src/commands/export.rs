@@ -1,6 +1,9 @@
 //! `pipeline export`: from architecture and weights to `model.onnx`, and the proof that the runtime
 //! computes what was trained.
 
+use std::borrow::Cow;
+
+use ::data::Tally;
 use ::train::fit::logits;
 use anyhow::{Context, Result};
 use export::{Lowering, Metadata};
@@ -16,8 +19,9 @@ use crate::{
     devices,
     exit::{Exit, Failure},
     on_device,
-    receipt::{Architecture, Parity, Probe, Score},
+    receipt::{Architecture, Parity, Probe},
     run_folder::{ARCHITECTURE, CONFIG, MODEL, RECEIPT, RunFolder, WEIGHTS, sha256},
+    score::Score,
     terminal::{self, say},
     tune::{Tried, Tuned, tune},
 };
@@ -66,7 +70,7 @@ pub fn run(args: &ExportArgs) -> Result<Exit> {
             "runtime and trainer differ by at most {:.1e} on {} images",
             parity.max_difference, parity.images
         ));
-        terminal::print(&format!("test accuracy by the runtime {test}"));
+        terminal::print(&format!("test {} by the runtime {test}", test.measure()));
         terminal::print(&format!("next: pipeline measure --run {}", args.run.display()));
     }
     Ok(Exit::Ok)
@@ -156,7 +160,8 @@ fn prove(folder: &RunFolder, graph: &Graph, weights: &Weights, images: &Images, 
     let batch = data::deployed_batch(&set.part, &compared, &set.normalisation);
     let found = worker.check(&model, &batch.pixels).context("the runtime cannot run the model")?;
     let expected = logits(graph, weights, batch.pixels, set.part.deployed_shape())?;
-    let (max_difference, allowed) = compare(&expected, &found.values);
+    let places = set.part.places();
+    let (max_difference, allowed) = compare(&expected, &by_place(&found.values, set.part.classes.len(), places));
     let parity = Parity { images: compared.len(), max_difference };
     if allowed < max_difference {
         let message = format!(
@@ -167,7 +172,8 @@ fn prove(folder: &RunFolder, graph: &Graph, weights: &Weights, images: &Images, 
         return Err(Failure { exit: Exit::Rejected, message }.into());
     }
     let input = runtime::protocol::probe_input(set.part.deployed_shape().iter().product());
-    let probe = Probe { logits: logits(graph, weights, input, set.part.deployed_shape())? };
+    let answer = logits(graph, weights, input, set.part.deployed_shape())?;
+    let probe = Probe { logits: Probe::of(&by_place(&answer, places, set.part.classes.len())) };
     let test = runtime_score(&model, &images.source.test()?, &set.normalisation)?;
     Ok(Exported { bytes, parity, probe, test, tuned: None })
 }
@@ -187,19 +193,35 @@ pub fn compare(expected: &[f32], found: &[f32]) -> (f64, f64) {
 
 /// Images that the model file classifies right, asked through the runtime alone.
 pub fn runtime_score(model: &std::path::Path, part: &data::Part, normalisation: &data::Normalisation) -> Result<Score> {
-    /// Images a request: a few dozen megabytes at most.
-    const AT_ONCE: usize = 2_000;
+    /// Numbers a request, with its answer: a few dozen megabytes.
+    const VALUES: usize = 8_000_000;
+    let per_image = part.places() * part.classes.len() + part.deployed_shape().iter().product::<usize>();
+    let at_once = (VALUES / per_image).clamp(1, 2_000);
     let worker = on_device::worker()?;
-    let n_classes = part.classes.len();
     let all: Vec<usize> = (0..part.len()).collect();
-    let mut right = 0;
-    for indices in all.chunks(AT_ONCE) {
+    let mut tally = Tally::of(part);
+    for indices in all.chunks(at_once) {
         let batch = data::deployed_batch(part, indices, normalisation);
         let outputs = worker.check(model, &batch.pixels).context("the runtime cannot run the model")?;
-        let guesses = outputs.values.chunks(n_classes).map(argmax);
-        right += guesses.zip(&batch.labels).filter(|&(guess, &label)| guess == label as usize).count();
+        let logits = by_place(&outputs.values, part.classes.len(), part.places());
+        tally.add(logits.chunks(part.classes.len()).map(argmax), &batch.labels);
     }
-    Ok(Score { right, of: part.len() })
+    Ok(Score::new(part.task, &tally, part.len()))
+}
+
+/// What a model file gives, a place after the other, as training has it.
+///
+/// # Shapes
+/// - values: `[n, classes, places]`
+/// - returns: `[n, places, classes]`
+fn by_place(values: &[f32], n_classes: usize, places: usize) -> Cow<'_, [f32]> {
+    if places == 1 {
+        return Cow::Borrowed(values);
+    }
+    let turned = values.chunks(n_classes * places).flat_map(|map| {
+        (0..places).flat_map(move |place| (0..n_classes).map(move |class| map[class * places + place]))
+    });
+    Cow::Owned(turned.collect())
 }
 
 /// Position of the largest value, the first of equals.

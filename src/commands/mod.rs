@@ -25,7 +25,7 @@ pub mod verify;
 
 use std::{path::PathBuf, sync::Arc};
 
-use ::data::{Augment, Normalisation, Options, Source, split};
+use ::data::{Augment, IGNORED, Normalisation, Options, Source, split};
 use ::train::TrainingSet;
 use anyhow::{Context, Result};
 
@@ -56,7 +56,9 @@ pub fn about(set: &TrainingSet) -> ::search::policy::Images {
     let TrainingSet { part, train, .. } = set;
     let classes = part.classes.len();
     let mut counts = vec![0.0; classes];
-    train.iter().for_each(|&idx| counts[part.labels[idx] as usize] += 1.0 / train.len() as f64);
+    let labels = || train.iter().flat_map(|&idx| part.labels_of(idx)).filter(|&&label| label != IGNORED);
+    let n = labels().count().max(1) as f64;
+    labels().for_each(|&label| counts[label as usize] += 1.0 / n);
     let entropy: f64 = counts.iter().filter(|it| 0.0 < **it).map(|it| -it * it.ln()).sum();
     let distribution = entropy / (classes as f64).ln().max(f64::MIN_POSITIVE);
     // Correlation of values side by side, over a thousand of them.

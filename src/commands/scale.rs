@@ -181,8 +181,10 @@ impl Extent {
 impl Setting {
     fn graphs(&self, cells: u64) -> Result<Vec<Graph>> {
         let Self { channels, layers, classes, side, .. } = *self;
-        let (space, scale) =
-            (CellSpace::default(), Scale { layers, channels, input: [3, side, side], classes, front_end: None });
+        let (space, scale) = (
+            CellSpace::default(),
+            Scale { layers, channels, input: [3, side, side], classes, front_end: None, task: Task::Classification },
+        );
         let build = |nth| {
             let cell = space.sample(&mut Uniform::new(SEED, "scale", nth));
             Ok(space.build(&cell, &scale).map_err(search::Error::from)?)

@@ -11,7 +11,7 @@ use search::{
     feasibility::{Certificate, Explanation, Known, Side},
     pricing::Pricer,
     space::{
-        Scale, SearchSpace,
+        Scale, SearchSpace, Task,
         cell::{Cell, CellSpace},
     },
     strategy::{
@@ -43,8 +43,9 @@ use crate::{
     devices,
     exit::{self, Exit},
     on_device::{Instrument, OnDevice},
-    receipt::{Architecture, Baseline, Receipt, Score},
+    receipt::{Architecture, Baseline, Receipt},
     run_folder::{ARCHITECTURE, CALIBRATION, CONFIG, RunFolder},
+    score::Score,
     supernet,
     terminal::{self, Screen, say},
 };
@@ -212,6 +213,12 @@ impl Meter for Board {
 impl Plan {
     /// Opens the target and sizes the networks.
     pub fn new(config: SearchConfig, images: Images, calibration: Option<Calibration>) -> Result<Self> {
+        if images.set.part.task == Task::Language {
+            return Err(exit::usage(format!(
+                "--data {}: a search finds networks that see or hear; language models are found by pipeline reproduce",
+                config.data
+            )));
+        }
         let target = Target::find(&config.target)?;
         let model = cost_model(&config, &target, calibration.as_ref())?;
         let budget = config.budget()?;
@@ -352,8 +359,8 @@ impl Plan {
                 (Some(baseline(strategy, ranked.into_iter().next())), pricer)
             }
         };
-        let right = (chosen.accuracy * self.images.set.validation.len() as f64).round() as usize;
-        let score = Score { right, of: self.images.set.validation.len() };
+        let set = &self.images.set;
+        let score = Score::of_share(set.part.task, chosen.accuracy, set.validation.len());
         if score.may_be_chance(self.images.source.classes.len()) {
             terminal::say(&format!(
                 "warning: the chosen cell scored {score} while searching, no better than chance with {} classes: cells \

@@ -23,12 +23,11 @@ use crate::{
     exit::Exit,
     gate::timing::Question,
     on_device::{Instrument, Measured, What},
-    receipt::{
-        Accuracy, Architecture, BaselineRow, DataCard, Judged, MeasuredLatency, Outcome, Receipt, Training, noun,
-    },
+    receipt::{Accuracy, Architecture, BaselineRow, DataCard, Judged, MeasuredLatency, Outcome, Receipt, Training},
     run_folder::{
         ARCHITECTURE, CONFIG, MEASUREMENTS, MODEL, RECEIPT, REPORT, RunFolder, STUDY, TRAINING, WEIGHTS, now,
     },
+    score::noun,
     terminal,
 };
 
@@ -99,7 +98,7 @@ pub fn settle(
             validation: training.baseline.as_ref().map(|it| it.validation),
             test: training.baseline.as_ref().map(|it| it.test),
         }),
-        data: card(config, images, exported.test.of),
+        data: card(config, images, exported.test.n()),
         seed: config.seed,
         strategy: architecture.strategy,
         trials: trials(folder)?,
@@ -218,7 +217,8 @@ pub fn show(receipt: &Receipt, folder: &RunFolder, json: bool) -> Result<()> {
         receipt.target_title
     ));
     terminal::print(&format!(
-        "  test accuracy  {}, by the shipped file in {}",
+        "  {:<13}  {}, by the shipped file in {}",
+        format!("test {}", receipt.accuracy.test_by_runtime.measure()),
         receipt.accuracy.test_by_runtime.in_words(&receipt.scale),
         receipt.versions["engine"]
     ));
@@ -262,7 +262,8 @@ fn baseline_line(receipt: &Receipt, row: &BaselineRow) -> String {
     let name = &row.baseline.strategy;
     match (row.test, row.baseline.search_accuracy) {
         (Some(test), _) => {
-            format!("  baseline       {name} with the same effort: test accuracy {}", test.in_words(&receipt.scale))
+            let (measure, score) = (test.measure(), test.in_words(&receipt.scale));
+            format!("  baseline       {name} with the same effort: test {measure} {score}")
         }
         (None, Some(searched)) => {
             format!(

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ::data::Part;
 use ::train::fit::{self, Fit};
 use anyhow::Result;
 use graph::{Graph, weights::Weights};
@@ -15,8 +16,9 @@ use crate::{
     cli::StageArgs,
     config::{BaselineChoice, SearchConfig},
     exit::Exit,
-    receipt::{Architecture, Score, Trained, Training},
+    receipt::{Architecture, Trained, Training},
     run_folder::{ARCHITECTURE, CONFIG, RunFolder, TRAINING, WEIGHTS},
+    score::Score,
     supernet,
     terminal::{self, TrainingScreen},
 };
@@ -29,7 +31,8 @@ pub fn run(args: &StageArgs) -> Result<Exit> {
     if args.json {
         terminal::print(&serde_json::to_string(&training)?);
     } else {
-        terminal::print(&format!("test accuracy {}", training.chosen.test));
+        let test = training.chosen.test;
+        terminal::print(&format!("test {} {test}", test.measure()));
         terminal::print(&format!("next: pipeline export --run {}", args.run.display()));
     }
     Ok(Exit::Ok)
@@ -78,17 +81,19 @@ fn fit(
     let mut screen = TrainingScreen::new(&format!("training the {name} network"));
     let fitted = fit.run(&graph, &mut |done, total, curve| screen.look(done, total, curve))?;
     drop(screen);
-    let n_validation = images.set.validation.len();
-    let validation = fitted.curve.iter().map(|it| it.validation).fold(0.0, f64::max);
-    let right = (validation * n_validation as f64).round() as usize;
+    let compute = config.compute()?;
+    let score = |part: &Arc<Part>| -> Result<Score> {
+        let tally = fit::test(&graph, &fitted.weights, part, &images.set.normalisation, compute)?;
+        Ok(Score::new(part.task, &tally, part.len()))
+    };
+    let validated = Arc::new(images.set.part.select(&images.set.validation));
     // The test part is opened here and by `verify`, and nowhere else.
     let test = Arc::new(images.source.test()?);
-    let tested = fit::test(&graph, &fitted.weights, &test, &images.set.normalisation, config.compute()?)?;
     let trained = Trained {
         curve: fitted.curve,
         best: fitted.best,
-        validation: Score { right, of: n_validation },
-        test: Score { right: tested.right(), of: tested.asked() },
+        validation: score(&validated)?,
+        test: score(&test)?,
         seconds: fitted.trained.as_secs_f64(),
     };
     folder.log("trained", serde_json::json!({ "network": name, "test": trained.test }));

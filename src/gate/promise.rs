@@ -11,7 +11,7 @@ use super::{Check, CheckResult};
 use crate::{
     commands::{export, open_source},
     exit, on_device,
-    receipt::{MeasuredLatency, Receipt},
+    receipt::{MeasuredLatency, Probe, Receipt},
     run_folder::{MODEL, RunFolder, sha256},
 };
 
@@ -71,13 +71,15 @@ fn hashes(folder: &RunFolder, receipt: &Receipt) -> Result<Vec<Check>> {
 fn outputs(model: &Path, receipt: &Receipt) -> Result<Check> {
     let input = runtime::protocol::probe_input(receipt.scale.reads().iter().product());
     let found = on_device::worker()?.check(model, &input).context("the runtime cannot run the model")?;
-    let (largest, allowed) = export::compare(&receipt.probe.logits, &found.values);
+    let (largest, allowed) = export::compare(&receipt.probe.logits, &Probe::of(&found.values));
     let holds = largest <= allowed;
     Ok(Check::new("outputs for the fixed input", holds, format!("largest difference {largest:.1e}")))
 }
 
 fn accuracy(model: &Path, receipt: &Receipt, data: Option<&str>) -> Result<Check> {
-    let what = "test accuracy by the runtime";
+    let promised = receipt.accuracy.test_by_runtime;
+    let what = format!("test {} by the runtime", promised.measure());
+    let what = what.as_str();
     let name = data.unwrap_or(&receipt.data.name);
     let [_, height, width] = receipt.data.shape;
     // Only folders have a size to choose; the other formats refuse to be asked.
@@ -100,10 +102,9 @@ fn accuracy(model: &Path, receipt: &Receipt, data: Option<&str>) -> Result<Check
     }
     let normalisation = ::data::Normalisation { mean: receipt.data.mean.clone(), std: receipt.data.std.clone() };
     let found = export::runtime_score(model, &source.test()?, &normalisation)?;
-    let promised = receipt.accuracy.test_by_runtime;
     Ok(Check::new(
         what,
-        found == promised,
+        found.agrees_with(promised),
         format!("{}, promised {}", found.in_words(&receipt.scale), promised.in_words(&receipt.scale)),
     ))
 }

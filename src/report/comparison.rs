@@ -2,7 +2,10 @@
 
 use targets::{Figure, Metric, Source};
 
-use crate::receipt::{Receipt, Score, Training};
+use crate::{
+    receipt::{Receipt, Training},
+    score::Score,
+};
 
 use super::budget::{provenance, title};
 
@@ -42,10 +45,11 @@ pub(super) fn comparison(
 ) -> Option<Comparison> {
     let row = receipt.baseline.as_ref()?;
     let found = &row.baseline;
+    let measure = receipt.accuracy.test.measure();
     let mut rows = vec![
-        accuracies(&format!("Validation accuracy, {scored}"), searched, found.search_accuracy),
-        scores("Validation accuracy, trained", Some(receipt.accuracy.validation), row.validation),
-        scores("Test accuracy, trained", Some(receipt.accuracy.test), row.test),
+        accuracies(&format!("Validation {measure}, {scored}"), searched, found.search_accuracy),
+        scores(&format!("Validation {measure}, trained"), Some(receipt.accuracy.validation), row.validation),
+        scores(&format!("Test {measure}, trained"), Some(receipt.accuracy.test), row.test),
     ];
     for metric in Metric::ALL {
         let [chosen, baseline] = [Some(&receipt.cost), found.cost.as_ref()].map(|cost| cost?.get(metric));
@@ -135,8 +139,8 @@ pub(super) fn percent(share: f64, decimals: usize) -> String {
 /// shrink to nothing where all answers are right.
 pub(super) fn margin(score: Score) -> f64 {
     const Z: f64 = 1.96;
-    let n = score.of as f64;
-    if score.of == 0 {
+    let n = score.n() as f64;
+    if score.n() == 0 {
         return 1.0;
     }
     let p = score.accuracy();
@@ -150,7 +154,7 @@ mod tests {
     #[test]
     fn the_margin_is_wilsons() {
         let check = |right: usize, of: usize, expected: f64| {
-            let margin = margin(Score { right, of });
+            let margin = margin(Score::of_images(right, of));
             assert!((margin - expected).abs() < 5e-5, "{right} of {of}: {margin}");
         };
         // (centre ± half) of Wilson's interval for 81 of 263: 0.2553 to 0.3662 (Newcombe 1998, table I).

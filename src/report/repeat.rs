@@ -1,6 +1,6 @@
 //! What it takes to get the same result again, and to know that it is the same.
 
-use crate::receipt::{Receipt, noun};
+use crate::{receipt::Receipt, score::noun};
 
 /// Labels and values, in the order of reading.
 pub(super) type Facts = Vec<(String, String)>;

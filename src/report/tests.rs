@@ -6,15 +6,16 @@ use ::train::fit::Epoch;
 use graph::Graph;
 use search::{
     space::{
-        Scale, SearchSpace,
+        Scale, SearchSpace, Task,
         cell::{Block, Cell, CellOp, CellSpace},
     },
     study::{Phase, Trial},
 };
 use targets::{Bound, Conditions, CostModel, Judgement, Measurement, Metric, Protocol, Reach, Target};
 
-use crate::receipt::{
-    Accuracy, Baseline, BaselineRow, DataCard, Judged, Outcome, Parity, Probe, Receipt, Score, Trained, Training,
+use crate::{
+    receipt::{Accuracy, Baseline, BaselineRow, DataCard, Judged, Outcome, Parity, Probe, Receipt, Trained, Training},
+    score::Score,
 };
 
 use super::*;
@@ -37,7 +38,8 @@ impl Sample {
             ],
         };
         let other = Cell { blocks: vec![block([1, 1], [CellOp::SepConv5, CellOp::Identity])] };
-        let scale = Scale { layers: 1, channels: 4, input: [1, 8, 8], classes: 2, front_end: None };
+        let scale =
+            Scale { layers: 1, channels: 4, input: [1, 8, 8], classes: 2, front_end: None, task: Task::Classification };
         let model = CostModel::new(Target::find("rpi4").expect("a built-in target"));
         let build = |cell: &Cell| CellSpace::default().build(cell, &scale).expect("the image is large enough");
         let (graph, cost, other_cost) = (build(&cell), model.price(&build(&cell)), model.price(&build(&other)));
@@ -66,8 +68,8 @@ impl Sample {
         let trained = |validation, test| Trained {
             curve: (1..4).map(epoch).collect(),
             best: 3,
-            validation: Score { right: validation, of: 100 },
-            test: Score { right: test, of: 200 },
+            validation: Score::of_images(validation, 100),
+            test: Score::of_images(test, 200),
             seconds: 10.0,
         };
         let training = Training { chosen: trained(90, 176), baseline: Some(trained(88, 172)) };

@@ -2,7 +2,10 @@
 
 use targets::{Judgement, Metric, Source};
 
-use crate::receipt::{Judged, Outcome, Receipt, Score, noun};
+use crate::{
+    receipt::{Judged, Outcome, Receipt},
+    score::{Score, noun},
+};
 
 use super::{
     budget::{Provenance, limit, provenance, title},
@@ -90,7 +93,7 @@ fn sentences(receipt: &Receipt, guessed: &[&Judged]) -> Vec<String> {
 fn tiles(receipt: &Receipt) -> Vec<Tile> {
     let score = receipt.accuracy.test_by_runtime;
     let mut tiles = vec![Tile {
-        label: "Test accuracy".to_owned(),
+        label: format!("Test {}", score.measure()),
         value: percent(score.accuracy(), 2),
         note: accuracy_note(score, noun(&receipt.scale)),
         provenance: None,
@@ -112,7 +115,10 @@ fn tiles(receipt: &Receipt) -> Vec<Tile> {
 }
 
 fn accuracy_note(score: Score, noun: &str) -> String {
-    format!("{} of {} {noun}, ±\u{a0}{}", score.right, score.of, percent(margin(score), 2))
+    match score.pixels {
+        None => format!("{} of {} {noun}, ±\u{a0}{}", score.right, score.of, percent(margin(score), 2)),
+        Some(_) => format!("of {} {noun}, ±\u{a0}{} at most", score.n(), percent(margin(score), 2)),
+    }
 }
 
 fn is_estimated(receipt: &Receipt, metric: Metric) -> bool {

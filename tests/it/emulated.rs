@@ -24,7 +24,7 @@ use runtime::{
 use search::{
     chooser::Uniform,
     probes::random,
-    space::{Scale, SearchSpace, cell::CellSpace},
+    space::{Scale, SearchSpace, Task, cell::CellSpace},
 };
 use targets::{
     Clock, Counts, Protocol, Sample, Target,
@@ -72,7 +72,8 @@ fn n(variable: &str, usual: usize) -> usize {
 }
 
 fn network(step: u64, channels: usize) -> Graph {
-    let scale = Scale { layers: 3, channels, input: [3, 32, 32], classes: 10, front_end: None };
+    let scale =
+        Scale { layers: 3, channels, input: [3, 32, 32], classes: 10, front_end: None, task: Task::Classification };
     let cell = CellSpace::default().sample(&mut Uniform::new(7, "emulated", step));
     CellSpace::default().build(&cell, &scale).expect("the image is large enough")
 }
@@ -185,7 +186,8 @@ fn the_gate_of_counts_sees_two_percent_and_nothing_else() {
     let cell = CellSpace::default().sample(&mut Uniform::new(7, "emulated", 1));
     // A classifier of more classes is more work, by as much as one likes.
     let network = |name: &str, classes| {
-        let scale = Scale { layers: 1, channels: 8, input: [3, 16, 16], classes, front_end: None };
+        let scale =
+            Scale { layers: 1, channels: 8, input: [3, 16, 16], classes, front_end: None, task: Task::Classification };
         let graph = CellSpace::default().build(&cell, &scale).expect("the image is large enough");
         write(&graph, &folder.path().join(name));
     };

@@ -7,7 +7,7 @@ use search::{
     Error,
     chooser::Uniform,
     pricing::Pricer,
-    space::{Scale, SearchSpace, cell::CellSpace},
+    space::{Scale, SearchSpace, Task, cell::CellSpace},
 };
 use targets::{Budget, Cost, CostModel, Meter, MeterError, MeterErrorKind, Metric, Reading, Source, Target};
 
@@ -33,8 +33,10 @@ impl Meter for Board {
 }
 
 fn networks(n: u64) -> Vec<Graph> {
-    let (space, scale) =
-        (CellSpace::default(), Scale { layers: 3, channels: 4, input: [1, 8, 8], classes: 10, front_end: None });
+    let (space, scale) = (
+        CellSpace::default(),
+        Scale { layers: 3, channels: 4, input: [1, 8, 8], classes: 10, front_end: None, task: Task::Classification },
+    );
     let cell = |step| space.sample(&mut Uniform::new(5, "pricing", step));
     (0..n).map(|step| space.build(&cell(step), &scale).expect("the image is large enough")).collect()
 }
@@ -103,7 +105,8 @@ fn what_somebody_must_see_to_ends_the_search() {
 fn copies_of_a_cell_are_priced_as_their_nodes_are() {
     let model = CostModel::new(Target::find("rpi4").expect("it is built in"));
     let price = |graph: &Graph| model.price(graph);
-    let scale = Scale { layers: 11, channels: 8, input: [3, 32, 32], classes: 10, front_end: None };
+    let scale =
+        Scale { layers: 11, channels: 8, input: [3, 32, 32], classes: 10, front_end: None, task: Task::Classification };
     for step in 0..300 {
         let cell = CellSpace::default().sample(&mut Uniform::new(6, "pricing", step));
         let network = CellSpace::default().build(&cell, &scale).expect("the image is large enough");

@@ -21,7 +21,7 @@ use graph::{
 use runtime::engine::Model;
 use search::{
     chooser::Uniform,
-    space::{Scale, SearchSpace, cell::CellSpace},
+    space::{Scale, SearchSpace, Task, cell::CellSpace},
 };
 use tempfile::TempDir;
 
@@ -97,8 +97,14 @@ pub(crate) fn case(step: u64) -> Case {
     let mut rng = keyed::rng(5, "roundtrip", step);
     let mut within = |low: u32, high: u32| (low + keyed::below(&mut rng, high - low + 1)) as usize;
     let shape = [within(1, 3), within(4, 15), within(4, 15)];
-    let scale =
-        Scale { layers: within(1, 3), channels: within(1, 6), input: shape, classes: within(2, 12), front_end: None };
+    let scale = Scale {
+        layers: within(1, 3),
+        channels: within(1, 6),
+        input: shape,
+        classes: within(2, 12),
+        front_end: None,
+        task: Task::Classification,
+    };
     let space = CellSpace::default();
     let cell = space.sample(&mut Uniform::new(5, "roundtrip cell", step));
     let graph = space.build(&cell, &scale).expect("it builds at any size");

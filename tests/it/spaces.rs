@@ -10,13 +10,14 @@ use proptest::prelude::*;
 use search::{
     chooser::{Replay, Uniform},
     space::{
-        Scale, SearchSpace,
+        Scale, SearchSpace, Task,
         cell::{Block, Cell, CellOp, CellSpace, n_cells, reductions},
     },
 };
 use targets::{CostModel, Metric, Target};
 
-const CIFAR: Scale = Scale { layers: 11, channels: 36, input: [3, 32, 32], classes: 10, front_end: None };
+const CIFAR: Scale =
+    Scale { layers: 11, channels: 36, input: [3, 32, 32], classes: 10, front_end: None, task: Task::Classification };
 
 fn cell(step: u64) -> Cell {
     CellSpace::default().sample(&mut Uniform::new(1, "spaces", step))
@@ -127,7 +128,8 @@ fn check_sound(graph: &Graph, cell: &Cell, scale: &Scale) {
 
 #[test]
 fn every_cell_of_two_blocks_is_a_sound_network() {
-    let scale = Scale { layers: 3, channels: 4, input: [1, 8, 8], classes: 10, front_end: None };
+    let scale =
+        Scale { layers: 3, channels: 4, input: [1, 8, 8], classes: 10, front_end: None, task: Task::Classification };
     for cell in all(2..=2) {
         check_sound(&CellSpace::default().build(&cell, &scale).expect("8x8 is enough"), &cell, &scale);
     }
@@ -143,7 +145,7 @@ proptest! {
         input in (1_usize..4, 4_usize..40, 4_usize..40),
     ) {
         let space = CellSpace::default();
-        let scale = Scale { layers, channels, input: input.into(), classes, front_end: None };
+        let scale = Scale { layers, channels, input: input.into(), classes, front_end: None, task: Task::Classification };
         let cell = space.sample(&mut Replay::new(&answers));
         prop_assert!(cell.is_well_formed());
         let graph = space.build(&cell, &scale).expect("even one pixel can be pooled and convolved");
@@ -167,8 +169,10 @@ fn the_number_of_blocks_is_drawn_like_everything_else() {
 fn the_cheapest_cells_bound_the_space() {
     let space = CellSpace::default();
     let target = CostModel::new(Target::find("rpi4").expect("built in"));
-    let digits = Scale { layers: 3, channels: 4, input: [1, 8, 8], classes: 10, front_end: None };
-    let fashion = Scale { layers: 11, channels: 6, input: [1, 28, 28], classes: 10, front_end: None };
+    let digits =
+        Scale { layers: 3, channels: 4, input: [1, 8, 8], classes: 10, front_end: None, task: Task::Classification };
+    let fashion =
+        Scale { layers: 11, channels: 6, input: [1, 28, 28], classes: 10, front_end: None, task: Task::Classification };
     for scale in [digits, fashion, CIFAR] {
         let build = |cell: &Cell| space.build(cell, &scale).expect("large enough");
         let fixed = |graph: &Graph| -> [u64; 4] {

@@ -6,7 +6,7 @@ use search::{
     chooser::Uniform,
     policy::ControllerSettings,
     space::{
-        Scale, SearchSpace,
+        Scale, SearchSpace, Task,
         cell::{Cell, CellSpace},
     },
     strategy::{Chosen, Strategy, benas, random_ws},
@@ -17,10 +17,12 @@ use targets::{Budget, Metric};
 use crate::oracle::{Oracle, Then, hard, soft};
 
 /// Size of the children.
-const PROXY: Scale = Scale { layers: 3, channels: 4, input: [1, 16, 16], classes: 10, front_end: None };
+const PROXY: Scale =
+    Scale { layers: 3, channels: 4, input: [1, 16, 16], classes: 10, front_end: None, task: Task::Classification };
 
 /// Size that is deployed, and that every bound is about.
-const FULL: Scale = Scale { layers: 6, channels: 8, input: [1, 16, 16], classes: 10, front_end: None };
+const FULL: Scale =
+    Scale { layers: 6, channels: 8, input: [1, 16, 16], classes: 10, front_end: None, task: Task::Classification };
 
 /// Effort of one search.
 #[derive(Clone, Copy, Debug)]

@@ -152,13 +152,14 @@ mod tests {
     use burn::tensor::Device;
     use search::{
         chooser::Uniform,
-        space::{Scale, SearchSpace, cell::CellSpace, darts::DartsSpace, nas_bench_201::NasBench201},
+        space::{Scale, SearchSpace, Task, cell::CellSpace, darts::DartsSpace, nas_bench_201::NasBench201},
     };
 
     use super::*;
     use crate::Schedule;
 
-    const SCALE: Scale = Scale { layers: 3, channels: 4, input: [3, 32, 32], classes: 10, front_end: None };
+    const SCALE: Scale =
+        Scale { layers: 3, channels: 4, input: [3, 32, 32], classes: 10, front_end: None, task: Task::Classification };
 
     #[test]
     fn the_second_classifier_stands_behind_the_second_reduction() {

@@ -313,14 +313,15 @@ mod tests {
     use graph::{Activation, Conv2d, Shape};
     use search::{
         chooser::Uniform,
-        space::{Relax, Scale, SearchSpace, darts::DartsSpace, nas_bench_201::NasBench201},
+        space::{Relax, Scale, SearchSpace, Task, darts::DartsSpace, nas_bench_201::NasBench201},
     };
     use targets::{Budget, CostModel, Target};
 
     use super::*;
     use crate::{Schedule, forward};
 
-    const SMALL: Scale = Scale { layers: 1, channels: 4, input: [1, 28, 28], classes: 10, front_end: None };
+    const SMALL: Scale =
+        Scale { layers: 1, channels: 4, input: [1, 28, 28], classes: 10, front_end: None, task: Task::Classification };
 
     fn relaxation(seed: u64) -> Relaxation {
         let source = Source::open("fashion-tiny", &Options::default()).expect("a built-in set");

@@ -146,7 +146,7 @@ mod tests {
     use super::*;
     use search::{
         chooser::Uniform,
-        space::{Scale, SearchSpace, cell::CellSpace},
+        space::{Scale, SearchSpace, Task, cell::CellSpace},
     };
 
     fn last(graph: &Graph) -> NodeId {
@@ -156,7 +156,14 @@ mod tests {
     #[test]
     fn steps_follow_what_they_read_and_hold_every_norm() {
         let space = CellSpace::default();
-        let scale = Scale { layers: 4, channels: 8, input: [3, 16, 16], classes: 10, front_end: None };
+        let scale = Scale {
+            layers: 4,
+            channels: 8,
+            input: [3, 16, 16],
+            classes: 10,
+            front_end: None,
+            task: Task::Classification,
+        };
         for seed in 0..100 {
             let cell = space.sample(&mut Uniform::new(seed, "steps", 0));
             let graph = space.build(&cell, &scale).expect("the image is large enough");

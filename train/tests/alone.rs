@@ -9,7 +9,7 @@ use search::{
     chooser::Uniform,
     evaluator::{Evaluation, Evaluator, Fidelity, Job, Start},
     pricing::Pricer,
-    space::{Scale, SearchSpace, cell::CellSpace},
+    space::{Scale, SearchSpace, Task, cell::CellSpace},
 };
 use targets::{Budget, CostModel, Metric, Target};
 use train::{Compute, Recipe, Schedule, TrainingSet, alone::Trainer};
@@ -29,7 +29,8 @@ fn trainer(folder: &std::path::Path, stop: fn() -> bool) -> Trainer {
 }
 
 fn networks(n: u64) -> Vec<Graph> {
-    let scale = Scale { layers: 1, channels: 4, input: [1, 28, 28], classes: 10, front_end: None };
+    let scale =
+        Scale { layers: 1, channels: 4, input: [1, 28, 28], classes: 10, front_end: None, task: Task::Classification };
     let space = CellSpace { blocks: 2..=3 };
     let cell = |step| space.sample(&mut Uniform::new(3, "alone", step));
     (0..n).map(|step| space.build(&cell(step), &scale).expect("the image is large enough")).collect()

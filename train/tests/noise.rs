@@ -6,7 +6,7 @@ use data::{Amount, Augment, Normalisation, Options, Source, split};
 use graph::Graph;
 use search::{
     chooser::Uniform,
-    space::{Scale, SearchSpace, cell::CellSpace},
+    space::{Scale, SearchSpace, Task, cell::CellSpace},
     study::Signal,
 };
 use train::{
@@ -25,7 +25,8 @@ fn set() -> TrainingSet {
 }
 
 fn network() -> Graph {
-    let scale = Scale { layers: 1, channels: 4, input: [1, 28, 28], classes: 10, front_end: None };
+    let scale =
+        Scale { layers: 1, channels: 4, input: [1, 28, 28], classes: 10, front_end: None, task: Task::Classification };
     let space = CellSpace { blocks: 3..=3 };
     space.build(&space.sample(&mut Uniform::new(3, "noise", 0)), &scale).expect("the image is large enough")
 }

@@ -6,10 +6,10 @@
 //!
 //! ```
 //! use search::feasibility::{Certificate, Explanation};
-//! use search::space::{Scale, cell::CellSpace};
+//! use search::space::{Scale, Task, cell::CellSpace};
 //! use targets::{Bound, Budget, CostModel, Metric, Target};
 //!
-//! let scale = Scale { layers: 3, channels: 4, input: [1, 8, 8], classes: 10, front_end: None };
+//! let scale = Scale { layers: 3, channels: 4, input: [1, 8, 8], classes: 10, front_end: None, task: Task::Classification };
 //! let model = CostModel::new(Target::find("rpi4")?);
 //! let certificate = Certificate::bounded(&CellSpace::default(), &scale, &model)?;
 //! let bound = Bound { metric: Metric::Params, min: None, max: Some(100.0), hard: true };

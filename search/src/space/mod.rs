@@ -17,6 +17,8 @@ mod parts;
 
 use std::fmt::Debug;
 
+pub use data::Task;
+
 use data::FrontEnd;
 use graph::{Graph, GraphError, NodeId, Op, Shape, relaxed::Mixture};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -40,6 +42,14 @@ pub struct Scale {
     /// What makes the features of a clip, where the network does that itself: as it is deployed, not as it is trained.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub front_end: Option<FrontEnd>,
+    /// What the network is asked about an image: its class, or that of each pixel.
+    #[serde(default, skip_serializing_if = "is_classification")]
+    pub task: Task,
+}
+
+/// What is usual is not written down.
+fn is_classification(task: &Task) -> bool {
+    *task == Task::Classification
 }
 
 impl Scale {

@@ -9,7 +9,7 @@ use graph::{Activation, Conv2d, Graph, GraphError, NodeId, Op, Pool2d};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Morph, Relax, Scale, SearchSpace,
+    Morph, Relax, Scale, SearchSpace, Task,
     parts::{best_first, classify, conv_norm, stem},
 };
 use crate::chooser::{Chooser, Kind, Question};
@@ -62,7 +62,8 @@ impl EdgeOp {
 }
 
 /// The size of the benchmark's networks.
-pub const PUBLISHED: Scale = Scale { layers: 5, channels: 16, input: [3, 32, 32], classes: 10, front_end: None };
+pub const PUBLISHED: Scale =
+    Scale { layers: 5, channels: 16, input: [3, 32, 32], classes: 10, front_end: None, task: Task::Classification };
 
 /// From and to of each edge.
 const EDGES: [(usize, usize); 6] = [(0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3)];

@@ -4,7 +4,7 @@ use std::{cmp::Ordering, collections::BinaryHeap};
 
 use graph::{Activation, Conv2d, Graph, GraphError, NodeId, Op};
 
-use super::Scale;
+use super::{Scale, Task};
 
 /// Something that several nodes may read, and its ReLU once somebody has asked for it.
 pub(super) struct State {
@@ -46,8 +46,15 @@ pub(super) fn stem(graph: &mut Graph, image: NodeId, channels: usize) -> Result<
     graph.within("stem", |graph| conv_norm(graph, ["conv", "norm"], image, Conv2d::same(channels, 3, 1)))
 }
 
-/// Where they end: the mean of each channel, and a linear layer. A network of lines loses what its windows do not need.
+/// Where they end: the mean of each channel, and a linear layer; or, where each pixel has a class, a 1x1 convolution whose
+/// scores are resized to the image. A network of lines loses what its windows do not need.
 pub(super) fn classify(graph: &mut Graph, last: NodeId, scale: &Scale) -> Result<NodeId, GraphError> {
+    if scale.task == Task::Segmentation {
+        let scores = Conv2d { bias: true, ..Conv2d::same(scale.classes, 1, 1) };
+        let scores = graph.add("classifier", Op::Conv2d(scores), &[last])?;
+        let [_, height, width] = scale.input;
+        return graph.add("resize", Op::Resize([height, width]), &[scores]);
+    }
     let is_line = graph.shape(last).spatial()[0] == 1;
     let pooled = graph.add("pool", Op::GlobalAvgPool, &[last])?;
     let classifier = graph.add("classifier", Op::Linear(scale.classes), &[pooled])?;

@@ -188,10 +188,7 @@ impl Lab {
                 let settings = darts::Settings { order, epochs: shared_epochs, ..darts::Settings::default() };
                 // In a few hundred steps the paper's rate leaves the choices where they began.
                 let lr = if is_paper { settings.lr } else { 20.0 * settings.lr };
-                self.relaxed(
-                    &DartsSpace,
-                    &mut Darts::new(darts::Settings { lr, ..settings }, proxy, full, seed),
-                )
+                self.relaxed(&DartsSpace, &mut Darts::new(darts::Settings { lr, ..settings }, proxy, full, seed))
             }
             Paper::Rcas => {
                 let space = BlockSpace::default();
@@ -203,7 +200,8 @@ impl Lab {
 
     fn size(&self, [layers, channels]: [usize; 2]) -> Scale {
         let front_end = self.set.part.sound.as_ref().map(|it| it.front_end);
-        Scale { layers, channels, input: self.set.part.shape, classes: self.set.part.classes.len(), front_end }
+        let TrainingSet { part, .. } = &self.set;
+        Scale { layers, channels, input: part.shape, classes: part.classes.len(), front_end, task: part.task }
     }
 
     /// While searching, and as it is deployed.
