@@ -123,7 +123,8 @@ fn operations_without_weights() {
     row(Op::Add, 3, &["Sum cell1/layer(image, image, image) -> n1 {}"]);
     row(Op::Concat, 2, &["Concat cell1/layer(image, image) -> n1 {axis: 1}"]);
     row(Op::ChannelsLast, 1, &["Transpose cell1/layer(image) -> n1 {perm: [0, 2, 3, 1]}"]);
-    let resized = "Resize cell1/layer(image, , , n1.sizes) -> n1 {mode: linear, coordinate_transformation_mode: half_pixel}";
+    let resized =
+        "Resize cell1/layer(image, , , n1.sizes) -> n1 {mode: linear, coordinate_transformation_mode: half_pixel}";
     check(Op::Resize([5, 16]), MAP, 1, &[resized], &[("n1.sizes", &[4])]);
     row(Op::Zero(3), 1, &["Constant cell1/layer() -> n1 {value: 144 zero bytes as [1, 4, 3, 3]}"]);
 }

@@ -25,11 +25,11 @@ pub mod verify;
 
 use std::{path::PathBuf, sync::Arc};
 
-use ::data::{Augment, Normalisation, Options, Source, split};
+use ::data::{Augment, Normalisation, Options, Source, Task, split};
 use ::train::TrainingSet;
 use anyhow::{Context, Result};
 
-use crate::config::SearchConfig;
+use crate::{config::SearchConfig, exit};
 
 /// The data of a run. The test part is not opened by this.
 pub struct Images {
@@ -44,6 +44,13 @@ impl Images {
     pub fn open(config: &SearchConfig) -> Result<Self> {
         let source = open_source(&config.data, config.options()?)?;
         let part = Arc::new(source.train()?);
+        if part.task != Task::Classification {
+            let (name, task) = (&config.data, part.task);
+            let other = "`pipeline reproduce auto-deeplab` is for scenes";
+            return Err(exit::usage(format!(
+                "--data {name} is for {task}; this finds networks for classification; {other}"
+            )));
+        }
         let (train, validation) = split(&part, ::data::Amount::Fraction(config.validation), config.seed)?;
         let normalisation = Normalisation::of(&part, &train)?;
         let augment = Augment::for_source(&source);

@@ -192,7 +192,9 @@ fn describe(graph: &Graph, id: NodeId) -> String {
         Op::ChannelsLast => "channels last".to_owned(),
         Op::Mix(_) => format!("mix {}", graph.inputs(id).len()),
         Op::Resize([height, width]) => format!("resize to {height}×{width}"),
-        op @ (Op::Input | Op::Activation(_) | Op::Identity | Op::Zero(_) | Op::Weigh { .. }) => op.name().to_lowercase(),
+        op @ (Op::Input | Op::Activation(_) | Op::Identity | Op::Zero(_) | Op::Weigh { .. }) => {
+            op.name().to_lowercase()
+        }
     }
 }
 

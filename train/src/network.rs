@@ -219,13 +219,14 @@ pub(super) fn forward_to(
             Op::Mix(key) => {
                 let weights = &shares.weights[*key as usize];
                 let options: Vec<usize> = shares.options(graph, id, *key).map(|(option, _)| option).collect();
-                let weighed = inputs.zip(options).map(|(value, option)| {
-                    value.times(weights.clone().slice([option..option + 1]))
-                });
+                let weighed =
+                    inputs.zip(options).map(|(value, option)| value.times(weights.clone().slice([option..option + 1])));
                 weighed.reduce(Value::add).expect("a mix has options")
             }
             Op::Weigh { key, option } => match inputs.next() {
-                Some(value) => value.times(shares.weights[*key as usize].clone().slice([*option as usize..*option as usize + 1])),
+                Some(value) => {
+                    value.times(shares.weights[*key as usize].clone().slice([*option as usize..*option as usize + 1]))
+                }
                 // Without a weight it was not computed.
                 None => match graph.shape(id) {
                     Shape::Map([channels, height, width]) => {
