@@ -31,6 +31,8 @@ pub enum Paper {
     Darts,
     /// The same by second order
     DartsSecondOrder,
+    /// Auto-DeepLab: cells and strides for the classes of pixels (C. Liu et al., 2019)
+    AutoDeeplab,
     /// Keyword spotting by EPNAS's module search within a board's budget (Zhou et al.), beside DS-CNN
     Kws,
 }
@@ -48,7 +50,38 @@ pub struct Printed {
     pub tag: &'static str,
 }
 
+/// A figure that was printed of another data set than the reproduction's: it stands there to be seen, not to be reached.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+pub struct Elsewhere {
+    /// The network or the setting.
+    pub what: &'static str,
+    /// What was measured.
+    pub measure: &'static str,
+    /// Its value, in percent.
+    pub percent: f64,
+    /// Of which data.
+    pub data: &'static str,
+    /// Parameters, in millions; absent where the paper does not say.
+    pub params: Option<f64>,
+    /// Where it was read.
+    pub tag: &'static str,
+}
+
 impl Paper {
+    /// Printed figures of other data sets.
+    pub fn elsewhere(self) -> &'static [Elsewhere] {
+        const fn row(what: &'static str, percent: f64, data: &'static str, params: Option<f64>) -> Elsewhere {
+            Elsewhere { what, measure: "mean IoU", percent, data, params, tag: "paper" }
+        }
+        const AUTO_DEEPLAB: [Elsewhere; 4] = [
+            row("Auto-DeepLab-S, not pretrained", 79.74, "Cityscapes, validation", Some(10.15)),
+            row("Auto-DeepLab-M, not pretrained", 80.04, "Cityscapes, validation", Some(21.62)),
+            row("Auto-DeepLab-L, not pretrained", 80.33, "Cityscapes, validation", Some(44.42)),
+            row("Auto-DeepLab-L, with coarse labels", 82.1, "Cityscapes, test", None),
+        ];
+        if self == Self::AutoDeeplab { &AUTO_DEEPLAB } else { &[] }
+    }
+
     /// Printed test errors on the data set that the reproduction uses; the first is what it is held to.
     pub fn printed(self) -> &'static [Printed] {
         const fn row(what: &'static str, error: f64, params: Option<f64>, tag: &'static str) -> Printed {
@@ -110,12 +143,14 @@ impl Paper {
             Self::DartsSecondOrder => &DARTS_SECOND_ORDER,
             // Their printed figures for CIFAR-10, and those for Speech Commands, could not be verified.
             Self::Asha | Self::RandomWs | Self::Kws => &NONE,
+            // Of another data set: `elsewhere`.
+            Self::AutoDeeplab => &NONE,
         }
     }
 
     /// Whether its choices stay open while it searches.
     pub fn is_relaxed(self) -> bool {
-        matches!(self, Self::Darts | Self::DartsSecondOrder)
+        matches!(self, Self::Darts | Self::DartsSecondOrder | Self::AutoDeeplab)
     }
 
     /// What its networks are asked.
@@ -135,6 +170,7 @@ impl Paper {
             | Self::Darts
             | Self::DartsSecondOrder
             | Self::Kws => Task::Classification,
+            Self::AutoDeeplab => Task::Segmentation,
         }
     }
 
@@ -154,8 +190,8 @@ impl Paper {
             | Self::RandomWs
             | Self::Darts
             | Self::DartsSecondOrder => Some("cifar10"),
-            // A folder of WAV files.
-            Self::Kws => None,
+            // A folder of WAV files, or of images and masks.
+            Self::Kws | Self::AutoDeeplab => None,
         }
     }
 }

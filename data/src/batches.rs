@@ -6,12 +6,12 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::{cmp, panic};
 
-use crate::augment::{Augment, AugmentKey, SoundVariation, Variation};
+use crate::augment::{Augment, AugmentKey, SceneVariation, SoundVariation, Variation};
 use crate::front_end::{Extractor, FrontEnd};
 use crate::normalise::Normalisation;
 use crate::part::Part;
 use crate::sound::Sound;
-use crate::{DataError, keyed};
+use crate::{DataError, IGNORED, Task, keyed};
 
 /// Images, or features of sound, ready for a network.
 ///
@@ -198,8 +198,16 @@ impl Preparer {
     fn prepare(&mut self, part: &Part, indices: &[usize], key: Option<&AugmentKey>) -> Batch {
         let len = part.image_len();
         let mut pixels = vec![0.0; indices.len() * len];
-        for (&idx, into) in indices.iter().zip(pixels.chunks_exact_mut(len)) {
+        let mut labels = labels(part, indices);
+        let places = labels.chunks_exact_mut(part.places());
+        for ((&idx, into), labels) in indices.iter().zip(pixels.chunks_exact_mut(len)).zip(places) {
             match (&part.sound, key) {
+                (None, Some(key)) if part.task == Task::Segmentation => {
+                    let [_, height, width] = part.shape;
+                    let variation = key.draw_scene(idx, [height, width]);
+                    vary_scene(part.shape, part.image(idx), part.labels_of(idx), &self.table, variation, into, labels);
+                    blank(part.shape, key.augment.cutout, key.draw(idx, [height, width]).blank, into);
+                }
                 (Some(sound), _) => self.hear(sound, idx, key, into),
                 (None, None) => normalise(part.shape, part.image(idx), &self.table, into),
                 (None, Some(key)) => {
@@ -210,7 +218,7 @@ impl Preparer {
                 }
             }
         }
-        Batch { pixels, labels: labels(part, indices), n: indices.len() }
+        Batch { pixels, labels, n: indices.len() }
     }
 
     /// Normalised features of one clip. Only where its samples vary are they computed anew.
@@ -305,5 +313,71 @@ fn vary(
                 row.reverse();
             }
         }
+    }
+}
+
+/// Crops the enlarged or smaller scene, and its mask, at the drawn place. Pixels are interpolated, classes are those of the
+/// nearest pixel; what lies outside stays 0 in `into`, and is of no class.
+fn vary_scene(
+    [_, height, width]: [usize; 3],
+    image: &[u8],
+    mask: &[u32],
+    table: &[f32],
+    variation: SceneVariation,
+    into: &mut [f32],
+    labels: &mut [u32],
+) {
+    let SceneVariation { size, start, mirrored } = variation;
+    let sides = [height, width];
+    let along = |axis: usize| -> Vec<Option<Tap>> {
+        (0..sides[axis]).map(|at| Tap::of(at as isize + start[axis], size[axis], sides[axis])).collect()
+    };
+    let (rows, mut columns) = (along(0), along(1));
+    if mirrored {
+        columns.reverse();
+    }
+    let plane = height * width;
+    for (y, row) in rows.iter().enumerate() {
+        for (x, column) in columns.iter().enumerate() {
+            let at = y * width + x;
+            let (Some(row), Some(column)) = (row, column) else {
+                labels[at] = IGNORED;
+                continue;
+            };
+            labels[at] = mask[row.nearest * width + column.nearest];
+            for (channel, image) in image.chunks_exact(plane).enumerate() {
+                let value = |y: usize, x: usize| table[channel * 256 + usize::from(image[y * width + x])];
+                let across = |y: usize| {
+                    let (left, right) = (value(y, column.first), value(y, column.second));
+                    left + column.part * (right - left)
+                };
+                let (top, bottom) = (across(row.first), across(row.second));
+                into[channel * plane + at] = top + row.part * (bottom - top);
+            }
+        }
+    }
+}
+
+/// Where a pixel of a scene of another size comes from, along one axis.
+#[derive(Clone, Copy)]
+struct Tap {
+    /// The two pixels whose middles are nearest.
+    first: usize,
+    second: usize,
+    /// How far it is from the first to the second.
+    part: f32,
+    /// The pixel that its middle is in.
+    nearest: usize,
+}
+
+impl Tap {
+    /// Of place `at` of `size`, in a scene of `side` pixels; `None` outside.
+    fn of(at: isize, size: usize, side: usize) -> Option<Self> {
+        let at = usize::try_from(at).ok().filter(|&at| at < size)?;
+        let middle = (at as f64 + 0.5) * side as f64 / size as f64;
+        let place = (middle - 0.5).clamp(0.0, (side - 1) as f64);
+        let first = place.floor() as usize;
+        let part = place.fract() as f32;
+        Some(Self { first, second: (first + 1).min(side - 1), part, nearest: (middle as usize).min(side - 1) })
     }
 }

@@ -2,19 +2,20 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::DataError;
 use crate::decode;
 use crate::folder::Example;
 use crate::front_end::FrontEnd;
 use crate::normalise::Normalisation;
 use crate::part::Part;
+use crate::scenes;
 use crate::sound::{self, Sound, hash_samples};
 use crate::source::{Files, Format, Kind, Options, Source};
+use crate::{DataError, Task};
 
 /// What `pipeline data check` found. It opens the test part too: a check trains nothing.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -33,7 +34,7 @@ pub struct Report {
     /// The shortest and the longest recording, in seconds.
     #[serde(default)]
     pub durations: Option<[f64; 2]>,
-    /// The smallest and largest image files, each height and width in pixels, in class folders.
+    /// The smallest and largest image files, each height and width in pixels, in folders of image files.
     pub original_sizes: Option<[[u32; 2]; 2]>,
     /// The classes, in label order.
     pub classes: Vec<String>,
@@ -52,7 +53,7 @@ pub struct Report {
 pub struct PartReport {
     /// Images or clips.
     pub n: usize,
-    /// Images or clips of each class.
+    /// Images or clips of each class; of scenes, pixels.
     pub counts: Vec<usize>,
     /// The values of each channel of images.
     pub channels: Vec<ChannelReport>,
@@ -160,7 +161,8 @@ impl Report {
         self.classes = source.classes.clone();
         self.held_out = source.held_out;
         if source.held_out {
-            let message = format!("there is no test part; a fixed, stratified 20 % of the {what} is set aside as one");
+            let how = if source.kind == Kind::Scenes { "" } else { ", stratified" };
+            let message = format!("there is no test part; a fixed{how} 20 % of the {what} is set aside as one");
             self.add(Severity::Note, message);
         }
         if source.skipped > 0 {
@@ -175,8 +177,13 @@ impl Report {
         let test = self.read(source.test(), source);
         self.train = train.as_ref().map(count);
         self.test = test.as_ref().map(count);
-        if let Files::Folder { train, test } = &source.files {
-            let headers = train.iter().chain(test).filter_map(|example| decode::header(&example.path).ok());
+        let files: Vec<&Path> = match &source.files {
+            Files::Folder { train, test } => train.iter().chain(test).map(|example| example.path.as_path()).collect(),
+            Files::Scenes { train, test, .. } => train.iter().chain(test).map(|scene| scene.image.as_path()).collect(),
+            Files::Cifar { .. } | Files::Idx { .. } | Files::Sound { .. } => Vec::new(),
+        };
+        if !files.is_empty() {
+            let headers = files.into_iter().filter_map(|path| decode::header(path).ok());
             let sizes: Vec<[u32; 2]> = headers.map(|header| [header.height, header.width]).collect();
             let area = |size: &&[u32; 2]| u64::from(size[0]) * u64::from(size[1]);
             let (least, most) = (sizes.iter().min_by_key(area), sizes.iter().max_by_key(area));
@@ -203,6 +210,10 @@ impl Report {
         let unreadable = match &source.files {
             Files::Folder { train, test } => decode::unreadable(train.iter().chain(test), source.shape),
             Files::Sound { train, test, front_end } => sound::unreadable(train.iter().chain(test), *front_end),
+            Files::Scenes { train, test, has_unknown } => {
+                let n_classes = source.classes.len();
+                scenes::unreadable(train.iter().chain(test), source.shape, n_classes, *has_unknown)
+            }
             Files::Cifar { .. } | Files::Idx { .. } => Vec::new(),
         };
         let errors = if unreadable.is_empty() { vec![error] } else { unreadable };
@@ -247,14 +258,21 @@ impl Report {
             .map(|(class, _)| class.as_str())
             .collect();
         if !missing.is_empty() {
-            let what = part.noun().trim_end_matches('s');
+            let what = if part.task == Task::Segmentation { "pixel" } else { part.noun().trim_end_matches('s') };
             let message = format!("no {what} in the {} part for: {}", part.role, missing.join(", "));
             self.add(Severity::Warning, message);
         }
         let present = counts.iter().copied().filter(|&count| count > 0);
-        if let Some((least, most)) = present.clone().min().zip(present.max())
-            && most > IMBALANCE * least
+        let spread = present.clone().min().zip(present.max()).filter(|(least, most)| *most > IMBALANCE * least);
+        if let Some((least, most)) = spread
+            && part.task == Task::Segmentation
         {
+            let message = format!(
+                "classes of the {} part have {least} to {most} pixels; the mean IoU counts each class alike",
+                part.role
+            );
+            self.add(Severity::Note, message);
+        } else if let Some((least, most)) = spread {
             let message = format!(
                 "classes of the {} part have {least} to {most} {}; accuracy favours the large ones",
                 part.role,

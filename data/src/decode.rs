@@ -33,7 +33,7 @@ const MAX_FILE: u64 = 256 << 20;
 pub(crate) fn read(examples: &[Example], shape: [usize; 3]) -> Result<Raw, DataError> {
     let len: usize = shape.iter().product();
     let mut pixels = vec![0; examples.len() * len];
-    parallel::fill(examples, &mut pixels, len, || (), |(), example, image| decode(&example.path, shape, image))?;
+    parallel::fill(examples, &mut pixels, len, || (), |(), example, into| image(&example.path, shape, into))?;
     let labels = examples.iter().map(|example| example.label).collect();
     Ok(Raw::images(shape, pixels, labels))
 }
@@ -49,21 +49,16 @@ pub(crate) fn header(path: &Path) -> Result<Header, DataError> {
 
 /// What is wrong with each image that cannot be decoded.
 pub(crate) fn unreadable<'a>(examples: impl Iterator<Item = &'a Example>, shape: [usize; 3]) -> Vec<String> {
-    let mut image = vec![0; shape.iter().product()];
-    let errors = examples.filter_map(|example| decode(&example.path, shape, &mut image).err());
+    let mut into = vec![0; shape.iter().product()];
+    let errors = examples.filter_map(|example| image(&example.path, shape, &mut into).err());
     errors.map(|error| error.to_string()).collect()
 }
 
 /// Decodes one image into `[channels, height, width]`: turned upright, laid on white where it is
 /// transparent, and resized in both directions on its own (the whole image is kept, its
 /// proportions are not).
-fn decode(path: &Path, [channels, height, width]: [usize; 3], into: &mut [u8]) -> Result<(), DataError> {
-    let mut decoder = open(path)?.into_decoder().map_err(|source| image_error(path, source))?;
-    // Cameras store which way is up beside the pixels; without it faces lie on their side.
-    let orientation = decoder.orientation().map_err(|source| image_error(path, source))?;
-    let mut image = DynamicImage::from_decoder(decoder).map_err(|source| image_error(path, source))?;
-    image.apply_orientation(orientation);
-    let image = on_white(image);
+pub(crate) fn image(path: &Path, [channels, height, width]: [usize; 3], into: &mut [u8]) -> Result<(), DataError> {
+    let image = on_white(pixels(path)?);
     // The triangle filter is widened when it shrinks, so fine patterns do not alias.
     let image = image.resize_exact(width as u32, height as u32, FilterType::Triangle);
     if channels == 1 {
@@ -77,6 +72,16 @@ fn decode(path: &Path, [channels, height, width]: [usize; 3], into: &mut [u8]) -
         }
     }
     Ok(())
+}
+
+/// Decodes a file as it is, but upright.
+pub(crate) fn pixels(path: &Path) -> Result<DynamicImage, DataError> {
+    let mut decoder = open(path)?.into_decoder().map_err(|source| image_error(path, source))?;
+    // Cameras store which way is up beside the pixels; without it faces lie on their side.
+    let orientation = decoder.orientation().map_err(|source| image_error(path, source))?;
+    let mut image = DynamicImage::from_decoder(decoder).map_err(|source| image_error(path, source))?;
+    image.apply_orientation(orientation);
+    Ok(image)
 }
 
 /// Lays a transparent image on white, the usual background of cut-out pictures.

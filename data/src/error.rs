@@ -159,6 +159,14 @@ pub enum DataError {
         /// The decoder's answer.
         source: image::ImageError,
     },
+    /// A scene without its mask, or a mask that is not one of its image.
+    #[error("{path}: {problem}")]
+    Mask {
+        /// The image without a mask, or the mask.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// A sound file that cannot be decoded.
     #[error("{path}: not a readable WAV file: {source}")]
     Sound {

@@ -87,8 +87,9 @@ pub(crate) fn detect(dir: &Dir, options: &Options) -> Result<Option<Source>, Dat
     if are_sound(&train, &test)? {
         return with_sound(source, train, test, options.front_end).map(Some);
     }
-    let [height, width] = size(dir, options)?;
-    let shape = [if all_grey(&train) { 1 } else { 3 }, height, width];
+    let [height, width] = size(dir, options, DEFAULT_SIZE)?;
+    let grey = all_grey(train.iter().map(|example| example.path.as_path()));
+    let shape = [if grey { 1 } else { 3 }, height, width];
     Ok(Some(Source { shape, files: Files::Folder { train, test }, ..source }))
 }
 
@@ -176,7 +177,7 @@ fn list(dir: &Dir, known: Option<&[String]>, skipped: &mut usize) -> Result<List
 }
 
 /// The training part's folder, and the test part's when there is one.
-fn parts(dir: &Dir) -> Result<Option<(Dir, Option<Dir>)>, DataError> {
+pub(crate) fn parts(dir: &Dir) -> Result<Option<(Dir, Option<Dir>)>, DataError> {
     let folder = |name: &str| -> Option<&Entry> { dir.folders.iter().find(|folder| folder.name == name) };
     let Some(train) = folder("train") else {
         return Ok(None);
@@ -202,12 +203,13 @@ fn hold_out(all: Vec<Example>) -> (Vec<Example>, Vec<Example>) {
 
 /// Whether no training image has colour. The first one that has ends the question, so only
 /// all-grey sets are scanned to the end. A damaged file is reported when its pixels are read.
-fn all_grey(train: &[Example]) -> bool {
-    train.iter().filter_map(|example| header(&example.path).ok()).all(|header| header.grey)
+pub(crate) fn all_grey<'a>(mut train: impl Iterator<Item = &'a Path>) -> bool {
+    train.all(|path| header(path).map_or(true, |header| header.grey))
 }
 
-fn size(dir: &Dir, options: &Options) -> Result<[usize; 2], DataError> {
-    let [height, width] = options.image_size.unwrap_or(DEFAULT_SIZE);
+/// What was asked for, or `otherwise`, where images can have that size.
+pub(crate) fn size(dir: &Dir, options: &Options, otherwise: [usize; 2]) -> Result<[usize; 2], DataError> {
+    let [height, width] = options.image_size.unwrap_or(otherwise);
     if (1..=MAX_SIZE).contains(&height) && (1..=MAX_SIZE).contains(&width) {
         return Ok([height, width]);
     }
@@ -215,7 +217,7 @@ fn size(dir: &Dir, options: &Options) -> Result<[usize; 2], DataError> {
     Err(DataError::Size { path: dir.path.clone(), height, width, problem })
 }
 
-fn is_image(name: &str) -> bool {
+pub(crate) fn is_image(name: &str) -> bool {
     has_extension(name, &["png", "jpg", "jpeg"])
 }
 

@@ -32,6 +32,10 @@
 //! A folder of WAV files, one sub-folder a class, is opened by the same lines. A [`FrontEnd`] makes features of its
 //! clips, `[1, frames, coefficients]`, which networks see as an image of one channel; [`Options`] choose it. Clips of one
 //! speaker, where file names tell, are never divided between training and validation or test.
+//!
+//! So is a folder of scenes: `train/images/*.png` with `train/masks/*.png` of the same names, whose grey values are the
+//! classes of their pixels, the same in `val/` or `test/`, and `classes.txt`. A last class called `unlabelled`, `void` or
+//! `ignore` is none: its pixels are [`IGNORED`].
 
 mod part;
 mod source;
@@ -43,6 +47,7 @@ mod decode;
 mod folder;
 pub mod idx;
 mod input;
+mod scenes;
 
 mod front_end;
 mod sound;

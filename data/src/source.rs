@@ -12,6 +12,7 @@ use crate::front_end::FrontEnd;
 use crate::idx::{self, Pair};
 use crate::input::{Dir, Input};
 use crate::part::{Part, Raw, Role};
+use crate::scenes::{self, Scene};
 use crate::split::{Amount, stratified};
 use crate::{DataError, Task, builtin, decode, sound};
 
@@ -56,6 +57,8 @@ pub enum Format {
     Idx,
     /// One sub-folder of images, or of WAV files, a class.
     Folder,
+    /// Images, and masks of the same names whose values are the classes of their pixels.
+    Masks,
     /// Inside the program.
     BuiltIn,
 }
@@ -72,6 +75,8 @@ pub enum Kind {
     Digits,
     /// Sound, such as spoken words.
     Sounds,
+    /// Photos of places, each pixel of which is of a class: a mirror image is as good a place, and so is a part of one.
+    Scenes,
 }
 
 impl Kind {
@@ -79,6 +84,7 @@ impl Kind {
     pub fn task(self) -> Task {
         match self {
             Self::Photos | Self::Clothes | Self::Digits | Self::Sounds => Task::Classification,
+            Self::Scenes => Task::Segmentation,
         }
     }
 }
@@ -86,8 +92,8 @@ impl Kind {
 /// How to open a data set.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Options {
-    /// Height and width, in pixels, that images in class folders get; 32x32 when absent. The
-    /// other formats have one size, and asking for another is an error.
+    /// Height and width, in pixels, that images in class folders get, 32x32 when absent, and images with masks, the
+    /// first one's when absent. The other formats have one size, and asking for another is an error.
     pub image_size: Option<[usize; 2]>,
     /// How WAV files become what a network sees; images do not read it.
     pub front_end: FrontEnd,
@@ -98,10 +104,30 @@ pub struct Options {
 /// The files of each part, by format.
 #[derive(Debug, Clone)]
 pub(crate) enum Files {
-    Cifar { layout: Layout, train: Vec<Input>, test: Vec<Input> },
-    Idx { train: Pair, test: Option<Pair> },
-    Folder { train: Vec<Example>, test: Vec<Example> },
-    Sound { train: Vec<Example>, test: Vec<Example>, front_end: FrontEnd },
+    Cifar {
+        layout: Layout,
+        train: Vec<Input>,
+        test: Vec<Input>,
+    },
+    Idx {
+        train: Pair,
+        test: Option<Pair>,
+    },
+    Folder {
+        train: Vec<Example>,
+        test: Vec<Example>,
+    },
+    Sound {
+        train: Vec<Example>,
+        test: Vec<Example>,
+        front_end: FrontEnd,
+    },
+    /// `has_unknown`: whether the value after the last class marks what is of none.
+    Scenes {
+        train: Vec<Scene>,
+        test: Vec<Scene>,
+        has_unknown: bool,
+    },
 }
 
 /// How many of `n` images or clips become the test part of a set that has none: a fifth, at least one.
@@ -159,6 +185,9 @@ impl Source {
         if let Some(source) = idx::detect(&dir)? {
             return Ok(source);
         }
+        if let Some(source) = scenes::detect(&dir, options)? {
+            return Ok(source);
+        }
         if let Some(source) = folder::detect(&dir, options)? {
             return Ok(source);
         }
@@ -209,6 +238,12 @@ impl Source {
             (Files::Folder { test, .. }, Role::Test) => decode::read(test, self.shape)?,
             (Files::Sound { train, front_end, .. }, Role::Train) => sound::read(train, *front_end)?,
             (Files::Sound { test, front_end, .. }, Role::Test) => sound::read(test, *front_end)?,
+            (Files::Scenes { train, has_unknown, .. }, Role::Train) => {
+                scenes::read(train, self.shape, self.classes.len(), *has_unknown)?
+            }
+            (Files::Scenes { test, has_unknown, .. }, Role::Test) => {
+                scenes::read(test, self.shape, self.classes.len(), *has_unknown)?
+            }
         };
         let (name, classes) = (self.name.clone(), self.classes.clone());
         let task = self.kind.task();
@@ -216,7 +251,11 @@ impl Source {
         let part = match self.files {
             Files::Cifar { .. } | Files::Idx { .. } if self.held_out => self.hold_out(&part, role),
             // The files of a folder were divided when it was listed.
-            Files::Cifar { .. } | Files::Idx { .. } | Files::Folder { .. } | Files::Sound { .. } => part,
+            Files::Cifar { .. }
+            | Files::Idx { .. }
+            | Files::Folder { .. }
+            | Files::Sound { .. }
+            | Files::Scenes { .. } => part,
         };
         if part.is_empty() {
             return Err(DataError::Empty { path: self.path.clone() });
@@ -255,6 +294,7 @@ impl fmt::Display for Format {
             Self::Cifar100 => "CIFAR-100 binary",
             Self::Idx => "IDX",
             Self::Folder => "folder of classes",
+            Self::Masks => "images with masks",
             Self::BuiltIn => "built in",
         })
     }

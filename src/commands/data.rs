@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use data::{
-    CATALOGUE, Options, Origin, Report, Severity, SoundReport, check,
+    CATALOGUE, Kind, Options, Origin, Report, Severity, SoundReport, check,
     download::{self, Step},
 };
 
@@ -59,7 +59,8 @@ fn list(json: bool) -> Result<Exit> {
         terminal::print(&serde_json::to_string(&rows)?);
     } else {
         terminal::print(
-            "A folder works wherever a name does: CIFAR binary, IDX, or one sub-folder of PNG, JPEG or WAV files a class.",
+            "A folder works wherever a name does: CIFAR binary, IDX, one sub-folder of PNG, JPEG or WAV files a class, or scenes with \
+             masks (train/images, train/masks, the same in val, and classes.txt).",
         );
     }
     Ok(Exit::Ok)
@@ -86,8 +87,9 @@ fn show(report: &Report, json: bool) -> Result<Exit> {
         for (name, part) in [("train", &report.train), ("test", &report.test)] {
             if let Some(part) = part {
                 let (least, most) = (part.counts.iter().min(), part.counts.iter().max());
+                let places = if report.kind == Some(Kind::Scenes) { " pixels" } else { "" };
                 terminal::print(&format!(
-                    "  {name:<6} {} {noun}, {} to {} a class, sha256 {}",
+                    "  {name:<6} {} {noun}, {} to {}{places} a class, sha256 {}",
                     part.n,
                     least.copied().unwrap_or(0),
                     most.copied().unwrap_or(0),

@@ -1,10 +1,10 @@
 //! `pipeline export`: from architecture and weights to `model.onnx`, and the proof that the runtime
 //! computes what was trained.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, path::Path};
 
 use ::data::Tally;
-use ::train::fit::logits;
+use ::train::{TrainingSet, fit::logits};
 use anyhow::{Context, Result};
 use export::{Lowering, Metadata};
 use graph::{Graph, weights::Weights};
@@ -50,6 +50,9 @@ const TOLERANCE: f64 = 1e-4;
 
 /// Images of the validation part that trainer and runtime are compared on.
 const COMPARED: usize = 32;
+
+/// The same of a network that has logits for every pixel.
+const COMPARED_MAPS: usize = 4;
 
 /// The command.
 pub fn run(args: &ExportArgs) -> Result<Exit> {
@@ -154,14 +157,26 @@ fn write(
 /// take the test.
 fn prove(folder: &RunFolder, graph: &Graph, weights: &Weights, images: &Images, bytes: usize) -> Result<Exported> {
     let set = &images.set;
-    let worker = on_device::worker()?;
     let model = folder.file(MODEL);
-    let compared: Vec<usize> = set.validation.iter().copied().take(COMPARED).collect();
+    let parity = parity(&model, graph, weights, set)?;
+    let input = runtime::protocol::probe_input(set.part.deployed_shape().iter().product());
+    let probe = Probe { logits: Probe::of(&logits(graph, weights, input, set.part.deployed_shape())?) };
+    let test = runtime_score(&model, &images.source.test()?, &set.normalisation)?;
+    Ok(Exported { bytes, parity, probe, test, tuned: None })
+}
+
+/// Compares trainer and runtime on real images of the validation part.
+///
+/// # Errors
+/// A logit differs by more than rounding explains.
+pub fn parity(model: &Path, graph: &Graph, weights: &Weights, set: &TrainingSet) -> Result<Parity> {
+    let worker = on_device::worker()?;
+    let n_compared = if set.part.places() == 1 { COMPARED } else { COMPARED_MAPS };
+    let compared: Vec<usize> = set.validation.iter().copied().take(n_compared).collect();
     let batch = data::deployed_batch(&set.part, &compared, &set.normalisation);
-    let found = worker.check(&model, &batch.pixels).context("the runtime cannot run the model")?;
+    let found = worker.check(model, &batch.pixels).context("the runtime cannot run the model")?;
     let expected = logits(graph, weights, batch.pixels, set.part.deployed_shape())?;
-    let places = set.part.places();
-    let (max_difference, allowed) = compare(&expected, &by_place(&found.values, set.part.classes.len(), places));
+    let (max_difference, allowed) = compare(&expected, &found.values);
     let parity = Parity { images: compared.len(), max_difference };
     if allowed < max_difference {
         let message = format!(
@@ -171,11 +186,7 @@ fn prove(folder: &RunFolder, graph: &Graph, weights: &Weights, images: &Images, 
         );
         return Err(Failure { exit: Exit::Rejected, message }.into());
     }
-    let input = runtime::protocol::probe_input(set.part.deployed_shape().iter().product());
-    let answer = logits(graph, weights, input, set.part.deployed_shape())?;
-    let probe = Probe { logits: Probe::of(&by_place(&answer, places, set.part.classes.len())) };
-    let test = runtime_score(&model, &images.source.test()?, &set.normalisation)?;
-    Ok(Exported { bytes, parity, probe, test, tuned: None })
+    Ok(parity)
 }
 
 /// How far a logit of `found` is from that in `expected` at most, and how far it may be: rounding
@@ -192,7 +203,7 @@ pub fn compare(expected: &[f32], found: &[f32]) -> (f64, f64) {
 }
 
 /// Images that the model file classifies right, asked through the runtime alone.
-pub fn runtime_score(model: &std::path::Path, part: &data::Part, normalisation: &data::Normalisation) -> Result<Score> {
+pub fn runtime_score(model: &Path, part: &data::Part, normalisation: &data::Normalisation) -> Result<Score> {
     /// Numbers a request, with its answer: a few dozen megabytes.
     const VALUES: usize = 8_000_000;
     let per_image = part.places() * part.classes.len() + part.deployed_shape().iter().product::<usize>();

@@ -25,11 +25,11 @@ pub mod verify;
 
 use std::{path::PathBuf, sync::Arc};
 
-use ::data::{Augment, IGNORED, Normalisation, Options, Source, split};
+use ::data::{Augment, IGNORED, Normalisation, Options, Source, Task, split};
 use ::train::TrainingSet;
 use anyhow::{Context, Result};
 
-use crate::config::SearchConfig;
+use crate::{config::SearchConfig, exit};
 
 /// The data of a run. The test part is not opened by this.
 pub struct Images {
@@ -44,6 +44,12 @@ impl Images {
     pub fn open(config: &SearchConfig) -> Result<Self> {
         let source = open_source(&config.data, config.options()?)?;
         let part = Arc::new(source.train()?);
+        if part.task == Task::Language {
+            let name = &config.data;
+            return Err(exit::usage(format!(
+                "--data {name}: a search finds networks that see or hear; language models are found by pipeline reproduce"
+            )));
+        }
         let (train, validation) = split(&part, ::data::Amount::Fraction(config.validation), config.seed)?;
         let normalisation = Normalisation::of(&part, &train)?;
         let augment = Augment::for_source(&source);

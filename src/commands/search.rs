@@ -11,7 +11,7 @@ use search::{
     feasibility::{Certificate, Explanation, Known, Side},
     pricing::Pricer,
     space::{
-        Scale, SearchSpace, Task,
+        Scale, SearchSpace,
         cell::{Cell, CellSpace},
     },
     strategy::{
@@ -213,12 +213,6 @@ impl Meter for Board {
 impl Plan {
     /// Opens the target and sizes the networks.
     pub fn new(config: SearchConfig, images: Images, calibration: Option<Calibration>) -> Result<Self> {
-        if images.set.part.task == Task::Language {
-            return Err(exit::usage(format!(
-                "--data {}: a search finds networks that see or hear; language models are found by pipeline reproduce",
-                config.data
-            )));
-        }
         let target = Target::find(&config.target)?;
         let model = cost_model(&config, &target, calibration.as_ref())?;
         let budget = config.budget()?;

@@ -16,6 +16,7 @@ mod gate;
 mod interrupted;
 mod lowerings;
 mod roundtrip;
+mod scenes;
 mod side_by_side;
 mod sounds;
 mod tuned;

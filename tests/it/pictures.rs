@@ -26,7 +26,7 @@ pub(crate) fn write_digits(folder: &Path, per_class: usize) {
 ///
 /// # Shapes
 /// - grey: `[height, width]`
-fn png(height: usize, width: usize, grey: &[u8]) -> Vec<u8> {
+pub(crate) fn png(height: usize, width: usize, grey: &[u8]) -> Vec<u8> {
     // Each row begins with its filter: none.
     let rows: Vec<u8> = grey.chunks(width).flat_map(|row| [&[0], row].concat()).collect();
     let n = u16::try_from(rows.len()).expect("one stored block holds 65,535 bytes");

@@ -7,7 +7,7 @@ use std::{
 };
 
 use data::{Batches, Part, Pass, Tally};
-use graph::{Graph, weights::Weights};
+use graph::{Graph, Shape, weights::Weights};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -233,7 +233,8 @@ pub fn test(
 ///
 /// # Shapes
 /// - pixels: `[n, channels, height, width]`, flat
-/// - returns `[n, classes]`, flat
+/// - returns `[n, classes]`, flat, or `[n, classes, height, width]` where the output is a map: as the exported file
+///   gives them
 ///
 /// # Errors
 /// `weights` do not belong to `graph`.
@@ -245,6 +246,12 @@ pub fn logits(graph: &Graph, weights: &Weights, pixels: Vec<f32>, shape: [usize;
     let loan = bank.lend(graph, false);
     let batch = data::Batch { pixels, labels: Vec::new(), n };
     let (logits, _) = forward(graph, &loan, images(batch, shape, &device), Statistics::Running);
+    let logits = match graph.output().map(|id| graph.shape(id)) {
+        Some(Shape::Map([classes, height, width])) => {
+            logits.reshape([n, height, width, classes]).permute([0, 3, 1, 2]).reshape([n, classes * height * width])
+        }
+        Some(Shape::Vector(_)) | None => logits,
+    };
     Ok(logits.into_data().iter::<f32>().collect())
 }
 

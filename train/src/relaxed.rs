@@ -310,7 +310,7 @@ mod tests {
     use std::sync::Arc;
 
     use data::{Amount, Augment, Normalisation, Options, Source, split};
-    use graph::{Activation, Conv2d, Shape};
+    use graph::{Activation, Conv2d, NodeId, Shape};
     use search::{
         chooser::Uniform,
         space::{Relax, Scale, SearchSpace, Task, darts::DartsSpace, nas_bench_201::NasBench201},
@@ -377,6 +377,11 @@ mod tests {
 
     /// Two mixes with nothing in them that has a kink: the gradient of one step further can be seen.
     fn smooth() -> Graph {
+        open(|graph, key, options| graph.add(("mix", key), Op::Mix(key as u32), options).expect("it fits"))
+    }
+
+    /// The same, where `choose` makes one value of the options of a key.
+    fn open(mut choose: impl FnMut(&mut Graph, usize, &[NodeId]) -> NodeId) -> Graph {
         let mut graph = Graph::default();
         let image = graph.input(Shape::Map(SMALL.input));
         let mut last = graph.add("stem", Op::Conv2d(Conv2d::same(4, 3, 2)), &[image]).expect("it fits");
@@ -387,11 +392,41 @@ mod tests {
                 add("conv", Op::Conv2d(Conv2d::same(4, 3, 1))),
                 add("swish", Op::Activation(Activation::Swish)),
             ];
-            last = graph.add(("mix", key), Op::Mix(key as u32), &options).expect("it fits");
+            last = choose(&mut graph, key, &options);
         }
         let pool = graph.add("pool", Op::GlobalAvgPool, &[last]).expect("it fits");
         graph.add("classifier", Op::Linear(10), &[pool]).expect("it fits");
         graph
+    }
+
+    /// A sum of what is weighed by the options of a row is a mix, slope by slope.
+    #[test]
+    fn weighed_values_are_a_mix() {
+        let weighed = open(|graph, key, options| {
+            let weighed: Vec<NodeId> = (0..options.len())
+                .map(|option| {
+                    let op = Op::Weigh { key: key as u32, option: option as u32 };
+                    graph.add(("weighed", 10 * key + option), op, &[options[option]]).expect("it fits")
+                })
+                .collect();
+            graph.add(("sum", key), Op::Add, &weighed).expect("it fits")
+        });
+        let mut decided = alpha(&[3, 3]);
+        decided.logits[1] = vec![f32::NEG_INFINITY, 0.0, f32::NEG_INFINITY];
+        for alpha in [alpha(&[3, 3]), decided] {
+            let (mut mixed, mut other) = (relaxation(1), relaxation(1));
+            for (network, graph) in [(&mut mixed, smooth()), (&mut other, weighed.clone())] {
+                network.step_weights(&graph, &alpha).expect("it trains");
+            }
+            let slopes = |network: &mut Relaxation, graph: &Graph| {
+                network.alpha_gradient(graph, &alpha, Order::First, Minibatch::Next).expect("it has one")
+            };
+            let (expected, found) = (slopes(&mut mixed, &smooth()), slopes(&mut other, &weighed));
+            check_close(found.loss, expected.loss, "the loss");
+            for (found, expected) in found.rows.iter().flatten().zip(expected.rows.iter().flatten()) {
+                assert!((found - expected).abs() < 1e-5, "{found}, not {expected}");
+            }
+        }
     }
 
     #[test]

@@ -9,5 +9,6 @@ mod formats;
 mod front_end;
 mod real;
 mod robust;
+mod scenes;
 mod sound;
 mod split;

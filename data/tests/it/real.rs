@@ -205,3 +205,20 @@ fn cifar100_is_read() {
     assert_eq!((train.counts(), test.counts()), (vec![16; 100], vec![4; 100]));
     assert_eq!(source.classes[99], "worm");
 }
+
+/// CamVid at 128x96: eleven classes, and what nobody has labelled. The counts are those that an independent program found.
+#[test]
+fn camvid_is_read_as_scenes() {
+    let Some(path) = shared("camvid") else { return };
+    let source = open(path.to_str().expect("the path is UTF-8"));
+    assert_eq!((source.kind, source.shape, source.held_out), (Kind::Scenes, [3, 96, 128], false));
+    assert_eq!(source.classes.len(), 11);
+    let (train, test) = (source.train().expect("it reads"), source.test().expect("it reads"));
+    assert_eq!((train.len(), test.len()), (367, 101));
+    let trained = [760_018, 1_048_600, 44_457, 1_427_228, 202_237, 438_527, 52_665, 50_802, 264_579, 28_862, 13_120];
+    assert_eq!(train.counts(), trained);
+    let tested = [113_967, 322_200, 7_001, 359_325, 108_193, 202_759, 11_051, 38_160, 21_702, 8_103, 27_437];
+    assert_eq!(test.counts(), tested);
+    let unknown = train.labels.iter().filter(|label| **label == data::IGNORED).count();
+    assert_eq!(unknown, 178_601);
+}

@@ -15,12 +15,12 @@
 //! One thing is ours: where a map is halved, half of the filters read every second pixel, and the other half the means
 //! of 2x2 pixels, where the authors' read the pixels one to the right and one below.
 
-use graph::{Activation, Conv2d, Graph, GraphError, NodeId, Op, Pads, Pool2d};
+use graph::{Conv2d, Graph, GraphError, NodeId, Op, Pads, Pool2d};
 use serde::{Deserialize, Serialize};
 
 use super::{
     Relax, Scale, SearchSpace,
-    parts::{State, best_first, classify, conv_norm, stem},
+    parts::{State, best_first, classify, relu_conv_norm, separable, stem},
 };
 use crate::chooser::{Chooser, Kind, Question};
 
@@ -372,9 +372,9 @@ fn network(
             // The cell before the previous one is larger where that one is a reduction.
             let first = graph.within("input0", |graph| match was_reduced {
                 true => halve(graph, &mut State::new(before), channels),
-                false => relu_conv_norm(graph, before, channels),
+                false => relu_conv_norm(graph, before, Conv2d::same(channels, 1, 1)),
             })?;
-            let second = graph.within("input1", |graph| relu_conv_norm(graph, last, channels))?;
+            let second = graph.within("input1", |graph| relu_conv_norm(graph, last, Conv2d::same(channels, 1, 1)))?;
             let mut states = vec![State::new(first), State::new(second)];
             for node in 0..N_NODES {
                 let place = Place { is_reduction, node, channels };
@@ -415,18 +415,6 @@ fn apply(
         EdgeOp::DilConv3 => graph.within(op.name(), |graph| separable(graph, state, dilated(3))),
         EdgeOp::DilConv5 => graph.within(op.name(), |graph| separable(graph, state, dilated(5))),
     }
-}
-
-/// ReLU, depthwise and pointwise convolution, batch norm.
-fn separable(graph: &mut Graph, state: &mut State, depthwise: Conv2d) -> Result<NodeId, GraphError> {
-    let relu = state.relu(graph)?;
-    let node = graph.add("depthwise", Op::Conv2d(depthwise), &[relu])?;
-    conv_norm(graph, ["conv", "norm"], node, Conv2d::same(depthwise.channels, 1, 1))
-}
-
-fn relu_conv_norm(graph: &mut Graph, input: NodeId, channels: usize) -> Result<NodeId, GraphError> {
-    let relu = graph.add("relu", Op::Activation(Activation::Relu), &[input])?;
-    conv_norm(graph, ["conv", "norm"], relu, Conv2d::same(channels, 1, 1))
 }
 
 /// The factorised reduction: half of the channels from every second pixel, half from the means of 2x2 pixels.

@@ -1,9 +1,11 @@
 //! What may be decided, and the network each decision means.
 
+mod aspp;
 pub mod blocks;
 pub mod cell;
 pub mod chain;
 pub mod darts;
+pub mod deeplab;
 pub mod ds_cnn;
 pub mod enas_macro;
 pub mod enas_micro;
@@ -14,6 +16,7 @@ pub mod modules;
 pub mod nas_bench_201;
 pub mod nasnet;
 mod parts;
+pub mod trellis;
 
 use std::fmt::Debug;
 
@@ -97,7 +100,8 @@ pub trait Morph: SearchSpace {
 
 /// A space all of whose architectures are in one network with open choices.
 pub trait Relax: SearchSpace {
-    /// The network with every choice open: an ordinary one, but for its [`Op::Mix`](graph::Op::Mix) nodes. The parameters
+    /// The network with every choice open: an ordinary one, but for its [`Op::Mix`](graph::Op::Mix) and
+    /// [`Op::Weigh`](graph::Op::Weigh) nodes. The parameters
     /// of an architecture's own network are among its, under the same names.
     ///
     /// # Errors
@@ -114,6 +118,12 @@ pub trait Relax: SearchSpace {
     /// The option that `arch` chooses, by key: the relaxed network computes what the architecture's own does once no
     /// other has a weight, up to batch norm that only the relaxed one has.
     fn chosen(&self, arch: &Self::Arch) -> Vec<usize>;
+
+    /// What the relaxed network weighs its options with when `arch` is scored in it: nothing but the architecture's own,
+    /// whatever `alpha` has learned so far.
+    fn scored_by(&self, arch: &Self::Arch, _alpha: &Mixture) -> Mixture {
+        Mixture::decided(&self.options(), &self.chosen(arch))
+    }
 
     /// Skip connections of a cell that keeps its size: where they are many a relaxed search has collapsed.
     fn n_skips(&self, arch: &Self::Arch) -> usize;

@@ -4,7 +4,7 @@ use std::{cmp::Ordering, collections::BinaryHeap};
 
 use graph::{Activation, Conv2d, Graph, GraphError, NodeId, Op};
 
-use super::{Scale, Task};
+use super::{Scale, Task, aspp};
 
 /// Something that several nodes may read, and its ReLU once somebody has asked for it.
 pub(super) struct State {
@@ -41,19 +41,31 @@ pub(super) fn conv_norm(
     graph.add(labels[1], Op::BatchNorm, &[conv])
 }
 
+/// ReLU, depthwise and pointwise convolution, batch norm.
+pub(super) fn separable(graph: &mut Graph, state: &mut State, depthwise: Conv2d) -> Result<NodeId, GraphError> {
+    let relu = state.relu(graph)?;
+    let node = graph.add("depthwise", Op::Conv2d(depthwise), &[relu])?;
+    conv_norm(graph, ["conv", "norm"], node, Conv2d::same(depthwise.channels, 1, 1))
+}
+
+/// ReLU, a convolution, batch norm.
+pub(super) fn relu_conv_norm(graph: &mut Graph, input: NodeId, conv: Conv2d) -> Result<NodeId, GraphError> {
+    let relu = graph.add("relu", Op::Activation(Activation::Relu), &[input])?;
+    conv_norm(graph, ["conv", "norm"], relu, conv)
+}
+
 /// Where networks begin: a 3x3 convolution of the image with batch norm.
 pub(super) fn stem(graph: &mut Graph, image: NodeId, channels: usize) -> Result<NodeId, GraphError> {
     graph.within("stem", |graph| conv_norm(graph, ["conv", "norm"], image, Conv2d::same(channels, 3, 1)))
 }
 
-/// Where they end: the mean of each channel, and a linear layer; or, where each pixel has a class, a 1x1 convolution whose
-/// scores are resized to the image. A network of lines loses what its windows do not need.
+/// Where they end: the mean of each channel, and a linear layer; or, where each pixel has a class, atrous spatial pyramid
+/// pooling and a resize to the image. A network of lines loses what its windows do not need.
 pub(super) fn classify(graph: &mut Graph, last: NodeId, scale: &Scale) -> Result<NodeId, GraphError> {
     if scale.task == Task::Segmentation {
-        let scores = Conv2d { bias: true, ..Conv2d::same(scale.classes, 1, 1) };
-        let scores = graph.add("classifier", Op::Conv2d(scores), &[last])?;
-        let [_, height, width] = scale.input;
-        return graph.add("resize", Op::Resize([height, width]), &[scores]);
+        let map = graph.shape(last);
+        let stride = scale.input[1].div_ceil(map.spatial()[0]);
+        return graph.within("head", |graph| aspp::add(graph, scale, last, stride, map.channels()));
     }
     let is_line = graph.shape(last).spatial()[0] == 1;
     let pooled = graph.add("pool", Op::GlobalAvgPool, &[last])?;
@@ -83,7 +95,12 @@ pub(super) fn read_cells(n_cells: usize, reads: impl Fn(usize) -> [bool; 2]) -> 
 
 /// One item of each list, in every combination, by the sum of their scores: the largest first, of equals the one whose
 /// items stand earlier in their lists.
-pub(super) fn best_first<T: Copy>(mut lists: Vec<Vec<(f64, T)>>) -> impl Iterator<Item = Vec<T>> {
+pub(super) fn best_first<T: Copy>(lists: Vec<Vec<(f64, T)>>) -> impl Iterator<Item = Vec<T>> {
+    best_scored(lists).map(|(_, items)| items)
+}
+
+/// As [`best_first`], with the sums.
+pub(super) fn best_scored<T: Copy>(mut lists: Vec<Vec<(f64, T)>>) -> impl Iterator<Item = (f64, Vec<T>)> {
     for list in &mut lists {
         list.sort_by(|(a, _), (b, _)| b.total_cmp(a));
     }
@@ -96,7 +113,7 @@ pub(super) fn best_first<T: Copy>(mut lists: Vec<Vec<(f64, T)>>) -> impl Iterato
         next.push(combined(vec![0; lists.len()], 0, &lists));
     }
     std::iter::from_fn(move || {
-        let Combined { places, moved, .. } = next.pop()?;
+        let Combined { score, places, moved } = next.pop()?;
         // The last list that was moved on from, or a later one: each combination then follows from one other, no worse.
         for list in moved..lists.len() {
             if places[list] + 1 < lists[list].len() {
@@ -105,7 +122,43 @@ pub(super) fn best_first<T: Copy>(mut lists: Vec<Vec<(f64, T)>>) -> impl Iterato
                 next.push(combined(places, list, &lists));
             }
         }
-        Some(places.iter().zip(&lists).map(|(&place, list)| list[place].1).collect())
+        Some((score, places.iter().zip(&lists).map(|(&place, list)| list[place].1).collect()))
+    })
+}
+
+/// One item of each of two lists that come with the largest score first, in every combination, by the sum of their scores:
+/// the largest first. Of the lists no more is asked than that takes.
+pub(super) fn best_pairs<A: Clone, B: Clone>(
+    mut first: impl Iterator<Item = (f64, A)>,
+    mut second: impl Iterator<Item = (f64, B)>,
+) -> impl Iterator<Item = (A, B)> {
+    let (mut firsts, mut seconds): (Vec<(f64, A)>, Vec<(f64, B)>) = (Vec::new(), Vec::new());
+    let mut next = BinaryHeap::new();
+    let mut has_begun = false;
+    std::iter::from_fn(move || {
+        let mut push = |next: &mut BinaryHeap<Combined>, a: usize, b: usize| {
+            if firsts.len() == a {
+                firsts.extend(first.next());
+            }
+            if seconds.len() == b {
+                seconds.extend(second.next());
+            }
+            if let (Some((one, _)), Some((other, _))) = (firsts.get(a), seconds.get(b)) {
+                next.push(Combined { score: one + other, places: vec![a, b], moved: 0 });
+            }
+        };
+        if !has_begun {
+            has_begun = true;
+            push(&mut next, 0, 0);
+        }
+        let Combined { places, .. } = next.pop()?;
+        let (a, b) = (places[0], places[1]);
+        // Each pair follows from one other, no worse: the second list moves on, the first where the second has not.
+        push(&mut next, a, b + 1);
+        if b == 0 {
+            push(&mut next, a + 1, 0);
+        }
+        Some((firsts[a].1.clone(), seconds[b].1.clone()))
     })
 }
 

@@ -424,9 +424,9 @@ impl Darts {
         network: &mut dyn Relaxed,
         study: &mut Study,
     ) -> Result<Option<f64>> {
-        let decided = || Mixture::decided(&space.options(), &space.chosen(arch));
+        let weights = || space.scored_by(arch, &self.done.alpha);
         let is_admitted = study.budget.admits(&cost);
-        let accuracy = if is_admitted { Some(network.validate(supernet, &decided())?) } else { None };
+        let accuracy = if is_admitted { Some(network.validate(supernet, &weights())?) } else { None };
         self.record(study, phase, arch, accuracy, cost)?;
         Ok(accuracy)
     }

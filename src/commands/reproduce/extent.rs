@@ -25,6 +25,26 @@ impl ReproductionScale {
         // Greedy search first tries each block alone, 192 of them.
         let at_least = |evaluations| if paper == Paper::Rcas { 400.max(evaluations) } else { evaluations };
         match self {
+            Self::Demo if paper == Paper::AutoDeeplab => Extent {
+                images: Some([24, 8]),
+                evaluations: 0,
+                epochs: 0,
+                shared_epochs: 2,
+                proxy: [3, 2],
+                full: [3, 2],
+                final_epochs: 3,
+                batch: 4,
+            },
+            Self::Small if paper == Paper::AutoDeeplab => Extent {
+                images: None,
+                evaluations: 0,
+                epochs: 0,
+                shared_epochs: 8,
+                proxy: [5, 4],
+                full: [5, 8],
+                final_epochs: 30,
+                batch: 8,
+            },
             Self::Demo if paper.is_relaxed() => Extent {
                 images: Some([128, 100]),
                 evaluations: 0,
@@ -82,6 +102,8 @@ impl ReproductionScale {
                     Paper::Bsn => (0, 0, 300),
                     Paper::Enas | Paper::EnasMacro | Paper::RandomWs => (0, 0, 630),
                     Paper::Darts | Paper::DartsSecondOrder => (0, 0, 600),
+                    // The paper counts 1.5 M steps of crops of a set eight times as large as ours. Reconstruction.
+                    Paper::AutoDeeplab => (0, 0, 500),
                 };
                 let (proxy, full) = match paper {
                     Paper::Nasnet => ([2, 32], [6, 32]),
@@ -90,6 +112,7 @@ impl ReproductionScale {
                     Paper::BEnas => ([3, 20], [11, 36]),
                     Paper::Bsn => ([8, 128], [8, 128]),
                     Paper::Darts | Paper::DartsSecondOrder => ([8, 16], [20, 36]),
+                    Paper::AutoDeeplab => ([12, 8], [12, 20]),
                     Paper::Enas
                     | Paper::RandomWs
                     | Paper::Asha
@@ -101,9 +124,14 @@ impl ReproductionScale {
                     Paper::EnasMacro => 310,
                     Paper::Bsn => 300,
                     Paper::Darts | Paper::DartsSecondOrder => 50,
+                    Paper::AutoDeeplab => 40,
                     _ => 150,
                 };
-                let batch = if paper.is_relaxed() { 64 } else { 128 };
+                let batch = match paper {
+                    Paper::AutoDeeplab => 2,
+                    _ if paper.is_relaxed() => 64,
+                    _ => 128,
+                };
                 Extent { images: None, evaluations, epochs, shared_epochs, proxy, full, final_epochs, batch }
             }
         }

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use ::data::{Amount, Augment, Normalisation, Options, split};
+use ::data::{Amount, Augment, Normalisation, Options, Tally, Task, split};
+use ::export::Metadata;
 use ::train::{
     Compute, Recipe, Schedule, TrainingSet,
     alone::Trainer,
@@ -10,16 +11,16 @@ use ::train::{
     relaxed::Relaxation,
     shared::Supernet,
 };
-use anyhow::Result;
-use graph::{Graph, cost::static_cost};
+use anyhow::{Context, Result};
+use graph::{Graph, cost::static_cost, weights::Weights};
 use search::{
     chooser::Uniform,
     evaluator::{Evaluator, Order, Relaxed, SharedWeights},
     pricing::Pricer,
     space::{
-        Relax, Scale, SearchSpace, blocks::BlockSpace, cell::CellSpace, chain::ChainSpace, darts::DartsSpace, ds_cnn,
-        enas_macro::EnasMacro, enas_micro::EnasMicro, fabric::Fabric, layers::LayerSpace, modules::ModuleSpace,
-        nasnet::NasNetSpace,
+        Relax, Scale, SearchSpace, blocks::BlockSpace, cell::CellSpace, chain::ChainSpace, darts::DartsSpace, deeplab,
+        ds_cnn, enas_macro::EnasMacro, enas_micro::EnasMicro, fabric::Fabric, layers::LayerSpace, modules::ModuleSpace,
+        nasnet::NasNetSpace, trellis::Trellis,
     },
     strategy::{
         Chosen, Strategy,
@@ -41,13 +42,13 @@ use search::{
 };
 use targets::{Bound, Budget, Cost, CostModel, Metric, Target};
 
-use super::{Found, Outcome, extent::Extent};
+use super::{ClassScore, Found, Outcome, Shipped, extent::Extent};
 use crate::{
     cli::{ReproduceArgs, ReproductionScale},
-    commands::{about, open_source},
+    commands::{about, export, open_source},
     exit,
     papers::Paper,
-    run_folder::{RunFolder, STUDY},
+    run_folder::{MODEL, RunFolder, STUDY},
     terminal::{self, Screen, TrainingScreen},
 };
 
@@ -72,7 +73,11 @@ impl Lab {
     pub(super) fn open(args: &ReproduceArgs, folder: RunFolder) -> Result<Self> {
         let paper = args.paper;
         let Some(name) = args.data.clone().or_else(|| paper.data().map(str::to_owned)) else {
-            return Err(exit::usage("name a folder with --data: a sub-folder of WAV files for each word"));
+            let holds = match paper.task() {
+                Task::Segmentation => "train/images, train/masks, the same in val, and classes.txt",
+                Task::Classification | Task::Language => "a sub-folder of WAV files for each word",
+            };
+            return Err(exit::usage(format!("name a folder with --data: {holds}")));
         };
         let source = open_source(&name, Options::default())?;
         let part = Arc::new(source.train()?);
@@ -190,6 +195,22 @@ impl Lab {
                 let lr = if is_paper { settings.lr } else { 20.0 * settings.lr };
                 self.relaxed(&DartsSpace, &mut Darts::new(darts::Settings { lr, ..settings }, proxy, full, seed))
             }
+            Paper::AutoDeeplab => {
+                // Alpha and beta are trained in the second half alone. The paper names Adam and not its betas.
+                let settings = darts::Settings {
+                    order: Order::First,
+                    epochs: shared_epochs,
+                    warm_up: shared_epochs / 2,
+                    lr: 3e-3,
+                    beta_1: 0.9,
+                    most_skips: None,
+                    ..darts::Settings::paper()
+                };
+                // In a few hundred steps the paper's rate leaves the choices where they began.
+                let lr = if is_paper { settings.lr } else { 10.0 * settings.lr };
+                let space = Trellis { layers: self.extent.full[0], blocks: if is_paper { 5 } else { 2 } };
+                self.relaxed(&space, &mut Darts::new(darts::Settings { lr, ..settings }, proxy, full, seed))
+            }
             Paper::Rcas => {
                 let space = BlockSpace::default();
                 let budget = self.mobile_net_v2(&space, &full)?;
@@ -217,6 +238,15 @@ impl Lab {
         let full = self.size(self.extent.full);
         let build = |scale: &Scale| ds_cnn::build(scale).map_err(search::Error::from);
         self.train("ds-cnn", [build(&full.trained())?, build(&full)?], Found::default()).map(Some)
+    }
+
+    /// A plain network about as large as what was found, by the same recipe on the same data.
+    pub(super) fn plain(&self, paper: Paper, ours: &Outcome) -> Result<Option<Outcome>> {
+        if paper != Paper::AutoDeeplab {
+            return Ok(None);
+        }
+        let graph = deeplab::of_size(&self.size(self.extent.full), ours.params).map_err(search::Error::from)?;
+        self.train("plain-deeplab", [graph.clone(), graph], Found::default()).map(Some)
     }
 
     pub(super) fn bounds(&self, paper: Paper) -> Result<Vec<String>> {
@@ -397,7 +427,8 @@ impl Lab {
             | Paper::NeuralArchitect
             | Paper::Asha
             | Paper::RandomWs
-            | Paper::Kws => common,
+            | Paper::Kws
+            | Paper::AutoDeeplab => common,
         }
     }
 
@@ -439,6 +470,10 @@ impl Lab {
         let fitted = fit.run(&graph, &mut |done, total, curve| screen.look(done, total, curve))?;
         drop(screen);
         let tested = fit::test(&graph, &fitted.weights, &self.test, &self.set.normalisation, self.compute)?;
+        let shipped = match name {
+            darts::NAME if self.paper == Paper::AutoDeeplab => Some(self.ship(&deployed, &fitted.weights)?),
+            _ => None,
+        };
         let cost = static_cost(&deployed);
         let priced = CostModel::new(self.target.clone()).price(&deployed);
         Ok(Outcome {
@@ -447,7 +482,33 @@ impl Lab {
             params: cost.params,
             macs: cost.macs,
             latency: self.set.part.sound.as_ref().and_then(|_| priced.get(Metric::Latency).cloned()),
+            classes: self.by_class(&tested),
             test: tested,
+            shipped,
         })
+    }
+
+    /// Of a task that scores classes one by one, each with its score.
+    fn by_class(&self, tested: &Tally) -> Vec<ClassScore> {
+        if self.paper.task() != Task::Segmentation {
+            return Vec::new();
+        }
+        let scored = self.set.part.classes.iter().cloned().zip(tested.iou());
+        scored.map(|(class, iou)| ClassScore { class, iou }).collect()
+    }
+
+    /// Writes what was found as a file for boards, and holds it to what was trained.
+    fn ship(&self, graph: &Graph, weights: &Weights) -> Result<Shipped> {
+        let entries = [
+            ("pipeline.version", env!("CARGO_PKG_VERSION").to_owned()),
+            ("pipeline.classes", serde_json::to_string(&self.set.part.classes)?),
+            ("pipeline.normalisation", serde_json::to_string(&self.set.normalisation)?),
+            ("pipeline.data.sha256", self.set.part.sha256()),
+        ];
+        let metadata = Metadata { entries: entries.map(|(key, value)| (key.to_owned(), value)).into() };
+        let bytes = ::export::onnx(graph, weights, &metadata).context("cannot write the model")?;
+        self.folder.write(MODEL, &bytes)?;
+        let parity = export::parity(&self.folder.file(MODEL), graph, weights, &self.set)?;
+        Ok(Shipped { file: MODEL.to_owned(), bytes: bytes.len(), parity })
     }
 }

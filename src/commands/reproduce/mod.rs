@@ -13,7 +13,8 @@ use targets::{Figure, Metric};
 use crate::{
     cli::ReproduceArgs,
     exit::Exit,
-    papers::Printed,
+    papers::{Elsewhere, Printed},
+    receipt::Parity,
     run_folder::RunFolder,
     terminal::{self, say},
 };
@@ -33,6 +34,28 @@ struct Outcome {
     latency: Option<Figure>,
     /// On the whole test part, after the final training.
     test: Tally,
+    /// The same class by class, where the task scores them one by one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    classes: Vec<ClassScore>,
+    /// The network as a file, where it was written as one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shipped: Option<Shipped>,
+}
+
+/// How well the places of one class were found.
+#[derive(Debug, Serialize)]
+struct ClassScore {
+    class: String,
+    /// Intersection over union, in `[0, 1]`; absent where the class neither occurs nor was answered.
+    iou: Option<f64>,
+}
+
+/// A model file in the folder, and how far the engine's logits are from the trainer's.
+#[derive(Debug, Serialize)]
+struct Shipped {
+    file: String,
+    bytes: usize,
+    parity: Parity,
 }
 
 /// What was found, before its final training.
@@ -57,11 +80,17 @@ struct Reproduction {
     bounds: Vec<String>,
     seed: u64,
     printed: Vec<Printed>,
+    /// Printed figures of other data sets, which say nothing about these.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    elsewhere: Vec<Elsewhere>,
     ours: Outcome,
     random: Option<Outcome>,
     /// A published network, trained by the same recipe on the same data.
     #[serde(skip_serializing_if = "Option::is_none")]
     published: Option<Outcome>,
+    /// A plain network about as large, by the same recipe on the same data.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plain: Option<Outcome>,
     verdict: String,
 }
 
@@ -75,7 +104,8 @@ pub fn run(args: &ReproduceArgs) -> Result<Exit> {
     say(&format!("{name} at {scale} scale in {}", path.display()));
     let (ours, random) = lab.reproduce(args.paper)?;
     let published = lab.published(args.paper)?;
-    let verdict = verdict(args, &ours, random.as_ref());
+    let plain = lab.plain(args.paper, &ours)?;
+    let verdict = verdict(args, &ours, random.as_ref(), plain.as_ref());
     let reproduction = Reproduction {
         paper: name,
         scale,
@@ -84,9 +114,11 @@ pub fn run(args: &ReproduceArgs) -> Result<Exit> {
         bounds: lab.bounds(args.paper)?,
         seed: args.seed,
         printed: args.paper.printed().to_vec(),
+        elsewhere: args.paper.elsewhere().to_vec(),
         ours,
         random,
         published,
+        plain,
         verdict,
     };
     lab.folder.write_json("reproduction.json", &reproduction)?;
@@ -108,6 +140,20 @@ fn show(it: &Reproduction) {
             Metric::Macs.format(outcome.macs as f64),
             outcome.test
         ));
+        let of_class = |ClassScore { class, iou }: &ClassScore| match iou {
+            Some(iou) => format!("{class} {:.1}", 100.0 * iou),
+            None => format!("{class} absent"),
+        };
+        if !outcome.classes.is_empty() {
+            let classes: Vec<String> = outcome.classes.iter().map(of_class).collect();
+            terminal::print(&format!("{:<10} IoU in percent: {}", "", classes.join(", ")));
+        }
+        if let Some(Shipped { file, bytes, parity }) = &outcome.shipped {
+            terminal::print(&format!(
+                "{:<10} {file}: {bytes} bytes; the engine's logits differ by {:.1e} at most, on {} images",
+                "", parity.max_difference, parity.images
+            ));
+        }
         if let Some(latency) = &outcome.latency {
             terminal::print(&format!("{:<10} latency {}", "", latency.describe(Metric::Latency)));
         }
@@ -123,6 +169,15 @@ fn show(it: &Reproduction) {
     }
     if let Some(published) = &it.published {
         line("published", published);
+    }
+    if let Some(plain) = &it.plain {
+        line("plain", plain);
+    }
+    for Elsewhere { what, measure, percent, data, params, tag } in &it.elsewhere {
+        let params = params.map_or(String::new(), |it| format!("  {it} M parameters"));
+        terminal::print(&format!(
+            "printed    {what}: {percent} % {measure} on {data}{params}  [{tag}; another data set, cannot be compared]"
+        ));
     }
     for Printed { what, error, params, tag } in &it.printed {
         let params = params.map_or(String::new(), |it| format!("  {it} M parameters"));

@@ -9,10 +9,18 @@ use crate::{
 };
 
 /// Two questions: is the printed error reached, and does the method beat random search at equal cost?
-pub(super) fn verdict(args: &ReproduceArgs, ours: &Outcome, random: Option<&Outcome>) -> String {
+pub(super) fn verdict(
+    args: &ReproduceArgs,
+    ours: &Outcome,
+    random: Option<&Outcome>,
+    plain: Option<&Outcome>,
+) -> String {
     let printed = args.paper.printed();
     let error = 100.0 * (1.0 - ours.test.score());
     let reached = match printed.first().map(|it| it.error) {
+        None if !args.paper.elsewhere().is_empty() => {
+            "the printed figures are of another data set: nothing to compare with".to_owned()
+        }
         None => "the paper's figures are lost: nothing to compare with".to_owned(),
         Some(_) if args.scale != ReproductionScale::Paper => {
             "the printed error cannot be decided at this scale".to_owned()
@@ -31,7 +39,12 @@ pub(super) fn verdict(args: &ReproduceArgs, ours: &Outcome, random: Option<&Outc
     if task != Task::Classification {
         // Pixels of one image and words of one text are no independent answers.
         let measure = task.measure();
-        return format!("{reached}; {:+.2} points of {measure} against random search, with one seed", 100.0 * gain);
+        let plain = plain.map_or(String::new(), |plain| {
+            let gain = ours.test.score() - plain.test.score();
+            format!(" and {:+.2} against the plain network", 100.0 * gain)
+        });
+        let gain = 100.0 * gain;
+        return format!("{reached}; {gain:+.2} points of {measure} against random search{plain}, with one seed");
     }
     let spread = |it: &Outcome| {
         let p = it.test.score();
