@@ -31,8 +31,8 @@ use targets::{Bound, Budget, Cost, Figure, Metric};
 
 const PAPER: Fabric = Fabric::Cnf { layers: 8, scales: 6 };
 const RESNET: Fabric = Fabric::ResNet { stages: 3, blocks: 3 };
-const SMALL: Fabric = Fabric::Cnf { layers: 3, scales: 3 };
-const LARGE: Fabric = Fabric::Cnf { layers: 5, scales: 3 };
+const SMALL: Fabric = Fabric::Cnf { layers: 4, scales: 2 };
+const LARGE: Fabric = Fabric::Cnf { layers: 4, scales: 3 };
 const FABRICS: [Fabric; 8] = [
     PAPER,
     RESNET,
@@ -73,14 +73,14 @@ fn fabrics_have_the_edges_of_their_formulas() {
         let expected = match fabric {
             Fabric::Cnf { layers, scales } => {
                 let ends = if layers == 1 { 1 } else { 2 };
-                (layers - 1) * (2 * scales - 1) + ends * (scales - 1)
+                (layers - 1) * (3 * scales - 2) + ends * (scales - 1)
             }
             Fabric::ResNet { stages, blocks } => 2 * stages * blocks + 2 * (stages - 1) * (3 * blocks - 2),
         };
         assert_eq!(fabric.n_edges(), expected, "{fabric:?}");
         assert_eq!(fabric.size(), 1 << expected, "{fabric:?}");
     }
-    assert_eq!((PAPER.n_edges(), RESNET.n_edges()), (87, 46));
+    assert_eq!((PAPER.n_edges(), RESNET.n_edges()), (122, 46));
     assert_eq!(Fabric::Cnf { layers: 100, scales: 6 }.size(), u128::MAX);
 }
 
@@ -90,14 +90,15 @@ fn whole_fabrics_cost_what_their_edges_do() {
         let on = vec![true; fabric.n_edges()];
         static_cost(&fabric.build(&Arch { on }, &scale(channels, 32)).expect("it fits"))
     };
-    // The paper's: 87 convolutions and the stem with their norms, and the classifier.
+    // The paper's: 122 convolutions and the stem with their norms, and the classifier.
     let (f, conv) = (128, 128 * 128 * 9);
-    assert_eq!(cost(PAPER, 128).params, 87 * (conv + 2 * f) + 3 * f * 9 + 2 * f + f * 10 + 10);
-    // By what a place reads: the same scale in 7 layers, the finer one in 7 more and at both ends.
+    assert_eq!(cost(PAPER, 128).params, 122 * (conv + 2 * f) + 3 * f * 9 + 2 * f + f * 10 + 10);
+    // By what a place reads: the same scale in 7 layers, the finer one in 7 more and at both ends, the coarser one in 7.
     let pixels = |scale: u64| (32_u64 >> scale).pow(2);
     let same: u64 = (0..6).map(|scale| 7 * pixels(scale)).sum();
     let finer: u64 = (1..6).map(|scale| 9 * pixels(scale)).sum();
-    assert_eq!(cost(PAPER, 128).macs, conv * (same + finer) + 3 * f * 9 * pixels(0) + f * 10);
+    let coarser: u64 = (0..5).map(|scale| 7 * pixels(scale)).sum();
+    assert_eq!(cost(PAPER, 128).macs, conv * (same + finer + coarser) + 3 * f * 9 * pixels(0) + f * 10);
     // Without the shortcuts it is ResNet-20, with 1x1 projections where it halves.
     let [a, b, c] = [16, 32, 64];
     let convs = 3 * a * 9 + 6 * a * a * 9 + (a * b + 5 * b * b) * 9 + (b * c + 5 * c * c) * 9 + a * b + b * c;
@@ -134,7 +135,7 @@ fn every_architecture_builds_a_network_without_dead_parts() {
             }
         }
         let distinct = costs.len();
-        assert!(fabric.n_edges() < 20 || 60 < distinct, "{fabric:?}: {distinct} networks of 100");
+        assert!(fabric.n_edges() < 25 || 60 < distinct, "{fabric:?}: {distinct} networks of 100");
     }
 }
 
@@ -164,11 +165,11 @@ fn without_a_way_the_cheapest_stands_in() {
         }
         assert!(0 < without);
     }
-    // Straight down, then along the coarsest scale: two convolutions of stride 2 and no more than two layers.
+    // Straight down, then along the coarser scale.
     let graph = SMALL.build(&SMALL.cheapest()[0], &scale(8, 32)).expect("it fits");
     let convs: Vec<String> =
         graph.ids().filter(|id| matches!(graph.op(*id), Op::Conv2d(_))).map(|id| graph.name(id)).collect();
-    assert_eq!(convs, ["stem/conv", "layer1/scale1/from0/conv", "layer2/scale2/from4/conv"]);
+    assert_eq!(convs, ["stem/conv", "layer1/scale1/from0/conv", "layer2/scale1/from3/conv", "layer3/scale1/from5/conv"]);
 }
 
 /// What edges are worth, by their names: some of them harm. A network's quality lies in `(0, 1)`.
@@ -316,7 +317,7 @@ fn the_expected_cost_is_that_of_the_edges_probabilities() {
 fn it_beats_random_search_at_equal_cost_and_keeps_every_hard_bound() {
     // Within this share of what the whole fabric costs.
     for (fabric, share, hard) in [(SMALL, 1.0, true), (LARGE, 0.5, true), (LARGE, 0.5, false)] {
-        let rows: Vec<[f64; 3]> = (0..12).map(|seed| compare(fabric, share, hard, seed)).collect();
+        let rows: Vec<[f64; 3]> = (0..24).map(|seed| compare(fabric, share, hard, seed)).collect();
         let column = |nth: usize| mean(rows.iter().map(|row| row[nth]));
         let [gain, spread] = mean(rows.iter().map(|[learned, random, _]| learned - random));
         let ([learned, _], [random, _], [best, _]) = (column(0), column(1), column(2));

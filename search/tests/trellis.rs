@@ -12,13 +12,13 @@ use proptest::prelude::*;
 use search::{
     chooser::{Recorded, Replay, Uniform},
     space::{
-        Relax, Scale, SearchSpace, all, deeplab,
+        Relax, Scale, SearchSpace, Task, all, deeplab,
         trellis::{Block, BlockOp, Route, Trellis, auto_deeplab, edge, option},
     },
 };
 
 fn scale(channels: usize, height: usize, width: usize) -> Scale {
-    Scale { layers: 0, channels, input: [3, height, width], classes: 11, front_end: None }
+    Scale { layers: 0, channels, input: [3, height, width], classes: 11, front_end: None, task: Task::Segmentation }
 }
 
 fn route(space: &Trellis, seed: u64) -> Route {

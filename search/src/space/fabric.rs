@@ -3,11 +3,11 @@
 //! A super network is a grid of places, joined by edges that compute; what arrives at a place is summed and goes
 //! through a ReLU. A network is which of the edges are on. There are two super networks:
 //!
-//! - The convolutional neural fabric (S. Saxena and J. Verbeek, 2016): layers by scales. A place reads the same and
-//!   the next finer scale of the layer before it through 3x3 convolutions; in the first and the last layer a place also
-//!   reads the next finer scale of its own layer. The image enters at the finest scale of the first layer, the answer
-//!   leaves at the coarsest of the last. **The published fabric also reads the next coarser scale. Those edges are left
-//!   out: they need an upsampling, which [`graph::Op`] does not have.**
+//! - The convolutional neural fabric (S. Saxena and J. Verbeek, 2016): layers by scales. A place reads the same, the
+//!   next finer and the next coarser scale of the layer before it through 3x3 convolutions; in the first and the last
+//!   layer a place also reads the next finer scale of its own layer. The image enters at the finest scale of the first
+//!   layer, the answer leaves at the coarsest of the last. What is read from a coarser scale is interpolated before its
+//!   convolution, where the fabric's authors put zeros between the values.
 //! - The ResNet fabric: stages of residual blocks, each with a residual path and a skip path of its own, and shortcuts
 //!   of both sorts from the stage before.
 //!
@@ -70,6 +70,14 @@ struct Place {
     doubled: u32,
 }
 
+impl Place {
+    /// Height and width of its map, in pixels: each half of the one before, rounded up.
+    fn sides(self, scale: &Scale) -> [usize; 2] {
+        let [_, height, width] = scale.input;
+        [height, width].map(|side| (0..self.halved).fold(side, |side, _| side.div_ceil(2)))
+    }
+}
+
 /// What may be switched. Edges are ordered by the place they lead to, and they lead forward only.
 #[derive(Clone, Copy, Debug)]
 struct Edge {
@@ -81,7 +89,7 @@ struct Edge {
 /// What an edge computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
-    /// A 3x3 convolution with batch norm.
+    /// A 3x3 convolution with batch norm; of a coarser map once that has been resized.
     Conv,
     /// A 3x3 convolution with batch norm, ReLU, and another of both.
     Residual,
@@ -132,6 +140,9 @@ impl Fabric {
                         join(to - scales);
                         if 0 < scale {
                             join(to - scales - 1);
+                        }
+                        if scale + 1 < scales {
+                            join(to - scales + 1);
                         }
                     }
                     if 0 < scale && (layer == 0 || layer == layers - 1) {
@@ -190,8 +201,16 @@ impl SearchSpace for Fabric {
                 graph.within(inner, |graph| {
                     for edge in arriving {
                         let sizes = [places[edge.from], places[to]];
+                        let fits = |graph: &mut Graph| match places[edge.from].halved <= places[to].halved {
+                            true => Ok(nodes[edge.from]),
+                            false => {
+                                let resized = Op::Resize(places[to].sides(scale));
+                                graph.add("resize", resized, &[nodes[edge.from]])
+                            }
+                        };
                         ends.push(graph.within(("from", edge.from), |graph| {
-                            add(graph, edge.way, nodes[edge.from], sizes, scale.channels)
+                            let input = fits(graph)?;
+                            add(graph, edge.way, input, sizes, scale.channels)
                         })?);
                     }
                     arrive(graph, &ends, nodes[arriving[0].from])
@@ -273,7 +292,7 @@ fn cheapest_way(edges: &[Edge], places: &[Place]) -> Vec<bool> {
 /// Adds what an edge computes. `sizes` are those of the places that it leads from and to.
 fn add(graph: &mut Graph, way: Way, input: NodeId, sizes: [Place; 2], channels: usize) -> Result<NodeId, GraphError> {
     let [from, to] = sizes;
-    let (channels, stride) = (channels << to.doubled, 1 << (to.halved - from.halved));
+    let (channels, stride) = (channels << to.doubled, 1 << to.halved.saturating_sub(from.halved));
     match way {
         Way::Conv => conv_norm(graph, ["conv", "norm"], input, Conv2d::same(channels, 3, stride)),
         Way::Residual => graph.within("residual", |graph| {
