@@ -15,7 +15,7 @@ use search::{
 };
 
 const WORDS: usize = 40;
-const SCALE: Scale = Scale { layers: 1, channels: 12, input: [1, 1, 35], classes: WORDS, front_end: None };
+const SCALE: Scale = Scale { layers: 1, channels: 12, input: [1, 1, 35], classes: WORDS, front_end: None, task: data::Task::Language };
 
 /// Weights between -0.3 and 0.3: trees multiply what they make.
 fn weights(graph: &Graph, seed: u64) -> Weights {

@@ -50,10 +50,6 @@ pub struct Recipe {
     pub drop_state: f64,
 }
 
-fn is_zero(share: &f64) -> bool {
-    *share == 0.0
-}
-
 impl Recipe {
     /// As the papers train: momentum 0.9, L2 of 1e-4 on everything, gradients clipped at a norm of 5 (ENAS's script).
     pub fn published(epochs: usize, batch: usize, schedule: Schedule) -> Self {
