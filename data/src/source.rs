@@ -237,7 +237,7 @@ impl Source {
                 problem: match self.kind {
                     Kind::Sounds => "sound has no size in pixels; leave it out".into(),
                     Kind::Text => "text has no size in pixels; leave it out".into(),
-                    Kind::Photos | Kind::Clothes | Kind::Digits => {
+                    Kind::Photos | Kind::Clothes | Kind::Digits | Kind::Scenes => {
                         format!("its images are {height}x{width}; only class folders are resized")
                     }
                 },
