@@ -13,7 +13,14 @@ use search::{
 
 const HIDDEN: usize = 10;
 const WORDS: usize = 50;
-const SCALE: Scale = Scale { layers: 1, channels: HIDDEN, input: [1, 1, 35], classes: WORDS, front_end: None, task: data::Task::Language };
+const SCALE: Scale = Scale {
+    layers: 1,
+    channels: HIDDEN,
+    input: [1, 1, 35],
+    classes: WORDS,
+    front_end: None,
+    task: data::Task::Language,
+};
 
 #[test]
 fn sizes_are_those_of_the_papers() {

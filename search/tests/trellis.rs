@@ -18,7 +18,14 @@ use search::{
 };
 
 fn scale(channels: usize, height: usize, width: usize) -> Scale {
-    Scale { layers: 0, channels, input: [3, height, width], classes: 11, front_end: None, task: data::Task::Segmentation }
+    Scale {
+        layers: 0,
+        channels,
+        input: [3, height, width],
+        classes: 11,
+        front_end: None,
+        task: data::Task::Segmentation,
+    }
 }
 
 fn route(space: &Trellis, seed: u64) -> Route {

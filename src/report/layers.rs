@@ -196,12 +196,9 @@ fn describe(graph: &Graph, id: NodeId) -> String {
         Op::Embed(table) => format!("row of {} words", table.words),
         Op::Mix(_) => format!("mix {}", graph.inputs(id).len()),
         Op::Resize([height, width]) => format!("resize to {height}×{width}"),
-        op @ (Op::Input
-        | Op::Memory(_)
-        | Op::Activation(_)
-        | Op::Identity
-        | Op::Zero(_)
-        | Op::Weigh { .. }) => op.name().to_lowercase(),
+        op @ (Op::Input | Op::Memory(_) | Op::Activation(_) | Op::Identity | Op::Zero(_) | Op::Weigh { .. }) => {
+            op.name().to_lowercase()
+        }
     }
 }
 

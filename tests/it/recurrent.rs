@@ -14,8 +14,14 @@ use search::{
     space::{Scale, SearchSpace, lstm, recurrent::RecurrentSpace, rnn_tree::TreeSpace},
 };
 
+use crate::{
+    micro::{run, workplace},
+    side_by_side::said_json,
+};
+
 const WORDS: usize = 40;
-const SCALE: Scale = Scale { layers: 1, channels: 12, input: [1, 1, 35], classes: WORDS, front_end: None, task: data::Task::Language };
+const SCALE: Scale =
+    Scale { layers: 1, channels: 12, input: [1, 1, 35], classes: WORDS, front_end: None, task: data::Task::Language };
 
 /// Weights between -0.3 and 0.3: trees multiply what they make.
 fn weights(graph: &Graph, seed: u64) -> Weights {
@@ -79,4 +85,45 @@ fn what_is_not_recurrent_is_no_stream() {
     let model = Model::from_bytes(&runtime::reference::onnx()).expect("tract loads it");
     let error = Stream::new(model).err().expect("an image network remembers nothing");
     assert!(error.to_string().contains("memory0_in"), "{error}");
+}
+
+/// Sentences in which the last word depends on the first.
+fn novel(n: usize) -> String {
+    let mut text = String::new();
+    for line in 0..n {
+        let (who, what) = [("anna", "dances"), ("pierre", "thinks"), ("natasha", "sings")][(line * 7 + line / 5) % 3];
+        text.push_str(&format!("{who} said that at the ball {who} {what}\n\n"));
+    }
+    text
+}
+
+/// Three papers at once: each searches, trains what it found and an LSTM, and asks the test text.
+#[test]
+fn language_models_are_found_on_a_folder_of_text() {
+    let folder = workplace();
+    std::fs::create_dir(folder.path().join("novel")).expect("a temporary folder can be written");
+    for (name, n) in [("train.txt", 90), ("valid.txt", 30), ("test.txt", 20)] {
+        std::fs::write(folder.path().join("novel").join(name), novel(n)).expect("a temporary folder can be written");
+    }
+    run(&folder, "data check novel")
+        .expect(0, &["810 words", "0.00 % of them not of the vocabulary", "270 words of valid"]);
+    for (paper, strategy) in [("random-ws-ptb", "random-ws"), ("enas-ptb", "enas"), ("nas-rl-ptb", "nas-rl")] {
+        let said = run(&folder, &format!("reproduce {paper} --scale demo --data novel --run {paper} --json"));
+        said.expect(0, &[]);
+        let found = &said_json(&said.stdout)[0];
+        assert_eq!((&found["ours"]["strategy"], &found["published"]["strategy"]), (&strategy.into(), &"lstm".into()));
+        assert_eq!(found["random"].is_null(), paper == "random-ws-ptb");
+        assert_eq!(found["ours"]["test"]["asked"], 179, "every word but the first");
+        assert!(found["elsewhere"].as_array().is_some_and(|it| 3 <= it.len()), "{found}");
+        let verdict = found["verdict"].as_str().expect("a verdict is a line");
+        assert!(verdict.contains("are of Penn TreeBank: nothing to compare with"), "{verdict}");
+        assert!(verdict.contains("by the LSTM, with one seed"), "{verdict}");
+    }
+    // What is recorded is not trained again.
+    let again = run(&folder, "reproduce random-ws-ptb --scale demo --data novel --run random-ws-ptb");
+    again.expect(0, &["cannot be compared", "test perplexity"]);
+    run(&folder, "reproduce enas-ptb --scale demo").expect(2, &["--data", "ptb.train.txt"]);
+    run(&folder, "reproduce enas-ptb --scale demo --data fashion-tiny --run other").expect(2, &["language modelling"]);
+    run(&folder, "reproduce enas --scale demo --data novel --run other").expect(2, &["language modelling"]);
+    run(&folder, "search --target rpi4 --data novel").expect(2, &["running text", "reproduce enas-ptb"]);
 }

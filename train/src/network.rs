@@ -388,7 +388,9 @@ impl Value {
         match (self, other) {
             (Self::Map(a), Self::Map(b)) => Self::Map(a * b),
             (Self::Vector(a), Self::Vector(b)) => Self::Vector(a * b),
-            _ => unreachable!("shape inference multiplies equal shapes, and only chains read what is left to normalise"),
+            _ => {
+                unreachable!("shape inference multiplies equal shapes, and only chains read what is left to normalise")
+            }
         }
     }
 

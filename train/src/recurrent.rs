@@ -295,7 +295,8 @@ mod tests {
     use crate::bank::Slopes;
 
     const WORDS: usize = 9;
-    const SCALE: Scale = Scale { layers: 1, channels: 5, input: [1, 1, 8], classes: WORDS, front_end: None, task: data::Task::Language };
+    const SCALE: Scale =
+        Scale { layers: 1, channels: 5, input: [1, 1, 8], classes: WORDS, front_end: None, task: data::Task::Language };
 
     fn words(rows: &[&[u32]]) -> Tensor<4> {
         let values: Vec<f32> = rows.iter().flat_map(|row| row.iter().map(|&word| word as f32)).collect();

@@ -38,7 +38,14 @@ fn set() -> (TrainingSet, Arc<Part>) {
 }
 
 fn scale(set: &TrainingSet) -> Scale {
-    Scale { layers: 1, channels: 8, input: set.part.shape, classes: set.part.classes.len(), front_end: None, task: set.part.task }
+    Scale {
+        layers: 1,
+        channels: 8,
+        input: set.part.shape,
+        classes: set.part.classes.len(),
+        front_end: None,
+        task: set.part.task,
+    }
 }
 
 fn recipe(epochs: usize, lr: f64) -> Recipe {
