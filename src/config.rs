@@ -511,7 +511,7 @@ impl SearchConfig {
 
     /// How data are read, wherever they lie.
     pub fn options(&self) -> Result<Options> {
-        Ok(Options { image_size: self.image_size()?, front_end: self.front_end()?, downloads: None })
+        Ok(Options { image_size: self.image_size()?, front_end: self.front_end()?, ..Options::default() })
     }
 
     /// The machine to train on.

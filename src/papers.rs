@@ -33,6 +33,12 @@ pub enum Paper {
     DartsSecondOrder,
     /// Auto-DeepLab: cells and strides for the classes of pixels (C. Liu et al., 2019)
     AutoDeeplab,
+    /// Efficient neural architecture search, recurrent cells of a language model (Pham et al., 2018), beside an LSTM
+    EnasPtb,
+    /// Random search with weight sharing, the recurrent cells of DARTS (Li and Talwalkar, 2019), beside an LSTM
+    RandomWsPtb,
+    /// Neural architecture search with reinforcement learning, recurrent cells (Zoph and Le, 2016), beside an LSTM
+    NasRlPtb,
     /// Keyword spotting by EPNAS's module search within a board's budget (Zhou et al.), beside DS-CNN
     Kws,
 }
@@ -50,15 +56,16 @@ pub struct Printed {
     pub tag: &'static str,
 }
 
-/// A figure that was printed of another data set than the reproduction's: it stands there to be seen, not to be reached.
+/// A figure that was printed of another data set than the reproduction's usual one: it stands there to be seen, not to be
+/// reached.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 pub struct Elsewhere {
     /// The network or the setting.
     pub what: &'static str,
-    /// What was measured.
+    /// What was measured, with its unit.
     pub measure: &'static str,
-    /// Its value, in percent.
-    pub percent: f64,
+    /// Its value.
+    pub value: f64,
     /// Of which data.
     pub data: &'static str,
     /// Parameters, in millions; absent where the paper does not say.
@@ -70,8 +77,11 @@ pub struct Elsewhere {
 impl Paper {
     /// Printed figures of other data sets.
     pub fn elsewhere(self) -> &'static [Elsewhere] {
-        const fn row(what: &'static str, percent: f64, data: &'static str, params: Option<f64>) -> Elsewhere {
-            Elsewhere { what, measure: "mean IoU", percent, data, params, tag: "paper" }
+        const fn row(what: &'static str, value: f64, data: &'static str, params: Option<f64>) -> Elsewhere {
+            Elsewhere { what, measure: "% mean IoU", value, data, params, tag: "paper" }
+        }
+        const fn words(what: &'static str, value: f64, params: Option<f64>, tag: &'static str) -> Elsewhere {
+            Elsewhere { what, measure: "test perplexity", value, data: "Penn TreeBank", params, tag }
         }
         const AUTO_DEEPLAB: [Elsewhere; 4] = [
             row("Auto-DeepLab-S, not pretrained", 79.74, "Cityscapes, validation", Some(10.15)),
@@ -79,7 +89,42 @@ impl Paper {
             row("Auto-DeepLab-L, not pretrained", 80.33, "Cityscapes, validation", Some(44.42)),
             row("Auto-DeepLab-L, with coarse labels", 82.1, "Cityscapes, test", None),
         ];
-        if self == Self::AutoDeeplab { &AUTO_DEEPLAB } else { &[] }
+        const ENAS_PTB: [Elsewhere; 3] = [
+            words("first submission", 71.3, Some(8.0), "paper"),
+            words("first submission, larger", 64.6, Some(21.0), "paper"),
+            words("its cell, trained again", 58.6, None, "Li and Talwalkar, Table 6"),
+        ];
+        const RANDOM_WS_PTB: [Elsewhere; 4] = [
+            words("random search with weight sharing", 55.5, None, "paper, Table 6"),
+            words("DARTS, second order", 55.7, Some(23.0), "paper, Table 6"),
+            words("ASHA", 56.4, None, "paper, Table 6"),
+            words("a random cell", 59.4, None, "paper, Table 6"),
+        ];
+        const NAS_RL_PTB: [Elsewhere; 3] = [
+            words("NAS cell", 67.9, Some(32.0), "paper"),
+            words("NAS cell, embeddings shared", 64.0, Some(25.0), "paper"),
+            words("NAS cell, larger, embeddings shared", 62.4, Some(54.0), "paper"),
+        ];
+        match self {
+            Self::AutoDeeplab => &AUTO_DEEPLAB,
+            Self::EnasPtb => &ENAS_PTB,
+            Self::RandomWsPtb => &RANDOM_WS_PTB,
+            Self::NasRlPtb => &NAS_RL_PTB,
+            Self::BEnas
+            | Self::Enas
+            | Self::EnasMacro
+            | Self::Bsn
+            | Self::NasRl
+            | Self::Nasnet
+            | Self::Epnas
+            | Self::NeuralArchitect
+            | Self::Rcas
+            | Self::Asha
+            | Self::RandomWs
+            | Self::Darts
+            | Self::DartsSecondOrder
+            | Self::Kws => &[],
+        }
     }
 
     /// Printed test errors on the data set that the reproduction uses; the first is what it is held to.
@@ -144,7 +189,7 @@ impl Paper {
             // Their printed figures for CIFAR-10, and those for Speech Commands, could not be verified.
             Self::Asha | Self::RandomWs | Self::Kws => &NONE,
             // Of another data set: `elsewhere`.
-            Self::AutoDeeplab => &NONE,
+            Self::AutoDeeplab | Self::EnasPtb | Self::RandomWsPtb | Self::NasRlPtb => &NONE,
         }
     }
 
@@ -171,6 +216,7 @@ impl Paper {
             | Self::DartsSecondOrder
             | Self::Kws => Task::Classification,
             Self::AutoDeeplab => Task::Segmentation,
+            Self::EnasPtb | Self::RandomWsPtb | Self::NasRlPtb => Task::Language,
         }
     }
 
@@ -190,8 +236,8 @@ impl Paper {
             | Self::RandomWs
             | Self::Darts
             | Self::DartsSecondOrder => Some("cifar10"),
-            // A folder of WAV files, or of images and masks.
-            Self::Kws | Self::AutoDeeplab => None,
+            // A folder of WAV files, of images and masks, or of text.
+            Self::Kws | Self::AutoDeeplab | Self::EnasPtb | Self::RandomWsPtb | Self::NasRlPtb => None,
         }
     }
 }

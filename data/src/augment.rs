@@ -89,7 +89,7 @@ impl Augment {
         match source.kind {
             Kind::Photos => Self { pad: height.min(width) / 8, flip: true, ..Self::NONE },
             Kind::Clothes => Self { pad: 2, flip: true, ..Self::NONE },
-            Kind::Digits => Self::NONE,
+            Kind::Digits | Kind::Text => Self::NONE,
             Kind::Scenes => Self { zoom: true, flip: true, ..Self::NONE },
             Kind::Sounds => {
                 let sample_rate = source.front_end.unwrap_or_default().sample_rate;

@@ -13,10 +13,11 @@ use crate::part::Part;
 use crate::sound::Sound;
 use crate::{DataError, IGNORED, Task, keyed};
 
-/// Images, or features of sound, ready for a network.
+/// Images, features of sound, or the numbers of words, ready for a network.
 ///
 /// # Shapes
-/// - `pixels`: `[n, channels, height, width]`, normalised; `[n, 1, frames, coefficients]` for sound
+/// - `pixels`: `[n, channels, height, width]`, normalised; `[n, 1, frames, coefficients]` for sound; `[n, 1, 1, places]`
+///   for text
 /// - `labels`: `[n, places]`, as [`Part`] has them
 #[derive(Debug, Clone, PartialEq)]
 pub struct Batch {
@@ -190,8 +191,8 @@ impl Preparer {
     fn new(part: &Part, normalisation: &Normalisation) -> Self {
         let first = |values: &[f32], otherwise| values.first().copied().unwrap_or(otherwise);
         let moments = [first(&normalisation.mean, 0.0), first(&normalisation.std, 1.0)];
-        // Sound has no bytes to look up.
-        let table = if part.sound.is_none() { normalisation.table() } else { Vec::new() };
+        // Sound and text have no bytes to look up.
+        let table = if part.sound.is_none() && part.text.is_none() { normalisation.table() } else { Vec::new() };
         Self { table, moments, extractor: None, clip: Vec::new() }
     }
 
@@ -201,6 +202,11 @@ impl Preparer {
         let mut labels = labels(part, indices);
         let places = labels.chunks_exact_mut(part.places());
         for ((&idx, into), labels) in indices.iter().zip(pixels.chunks_exact_mut(len)).zip(places) {
+            if let Some(text) = &part.text {
+                // A float holds every whole number below 2^24.
+                into.iter_mut().zip(text.segment(idx, len)).for_each(|(value, &word)| *value = word as f32);
+                continue;
+            }
             match (&part.sound, key) {
                 (None, Some(key)) if part.task == Task::Segmentation => {
                     let [_, height, width] = part.shape;

@@ -15,7 +15,8 @@ use crate::part::Part;
 use crate::scenes;
 use crate::sound::{self, Sound, hash_samples};
 use crate::source::{Files, Format, Kind, Options, Source};
-use crate::{DataError, Task};
+use crate::text::Text;
+use crate::{DataError, IGNORED, Task};
 
 /// What `pipeline data check` found. It opens the test part too: a check trains nothing.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -60,6 +61,9 @@ pub struct PartReport {
     /// What sound is like.
     #[serde(default)]
     pub sound: Option<SoundReport>,
+    /// What text is like.
+    #[serde(default)]
+    pub text: Option<TextReport>,
     /// The part's hash, see [`Part::sha256`].
     pub sha256: String,
 }
@@ -87,6 +91,17 @@ pub struct SoundReport {
     pub clipped: usize,
     /// Clips with no sample above -60 dB.
     pub silent: usize,
+}
+
+/// The words of one part.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TextReport {
+    /// Words, ends of lines or paragraphs counted; of the training part without what validates.
+    pub words: usize,
+    /// Share of them, in `[0, 1]`, that is not of the vocabulary.
+    pub unknown: f64,
+    /// Words of the validation text that came with the set.
+    pub validation: Option<usize>,
 }
 
 /// Something a user should know.
@@ -180,7 +195,7 @@ impl Report {
         let files: Vec<&Path> = match &source.files {
             Files::Folder { train, test } => train.iter().chain(test).map(|example| example.path.as_path()).collect(),
             Files::Scenes { train, test, .. } => train.iter().chain(test).map(|scene| scene.image.as_path()).collect(),
-            Files::Cifar { .. } | Files::Idx { .. } | Files::Sound { .. } => Vec::new(),
+            Files::Cifar { .. } | Files::Idx { .. } | Files::Sound { .. } | Files::Text(_) => Vec::new(),
         };
         if !files.is_empty() {
             let headers = files.into_iter().filter_map(|path| decode::header(path).ok());
@@ -214,7 +229,7 @@ impl Report {
                 let n_classes = source.classes.len();
                 scenes::unreadable(train.iter().chain(test), source.shape, n_classes, *has_unknown)
             }
-            Files::Cifar { .. } | Files::Idx { .. } => Vec::new(),
+            Files::Cifar { .. } | Files::Idx { .. } | Files::Text(_) => Vec::new(),
         };
         let errors = if unreadable.is_empty() { vec![error] } else { unreadable };
         let known = |message: &String| self.problems.iter().any(|problem| problem.message == *message);
@@ -249,6 +264,10 @@ impl Report {
 
     /// Classes that are missing or rare, and images that show nothing, or clips.
     fn judge(&mut self, part: &Part) {
+        // Words are rare or frequent as they are, and no two texts say the same.
+        if part.text.is_some() {
+            return;
+        }
         let counts = part.counts();
         let missing: Vec<&str> = part
             .classes
@@ -303,6 +322,9 @@ impl Report {
 
     /// Images or clips that occur twice: within training, with another label, or in both parts.
     fn compare(&mut self, train: &Part, test: Option<&Part>) {
+        if train.text.is_some() {
+            return;
+        }
         let mut seen: HashMap<[u8; 32], usize> = HashMap::new();
         let (mut repeated, mut contradicted, mut shared) = (0, 0, 0);
         for idx in 0..train.len() {
@@ -337,7 +359,12 @@ fn count(part: &Part) -> PartReport {
     let all: Vec<usize> = (0..part.len()).collect();
     let (n, counts, sha256) = (part.len(), part.counts(), part.sha256());
     if let Some(sound) = &part.sound {
-        return PartReport { n, counts, channels: Vec::new(), sound: Some(SoundReport::of(sound)), sha256 };
+        let sound = Some(SoundReport::of(sound));
+        return PartReport { n, counts, channels: Vec::new(), sound, text: None, sha256 };
+    }
+    if let Some(text) = &part.text {
+        let text = Some(TextReport::of(part, text));
+        return PartReport { n, counts, channels: Vec::new(), sound: None, text, sha256 };
     }
     let [n_channels, height, width] = part.shape;
     let mut range = vec![(u8::MAX, u8::MIN); n_channels];
@@ -355,7 +382,22 @@ fn count(part: &Part) -> PartReport {
         .zip(moments.mean.into_iter().zip(moments.std))
         .map(|((min, max), (mean, std))| ChannelReport { min, max, mean, std })
         .collect();
-    PartReport { n, counts, channels, sound: None, sha256 }
+    PartReport { n, counts, channels, sound: None, text: None, sha256 }
+}
+
+impl TextReport {
+    fn of(part: &Part, text: &Text) -> Self {
+        let (learned, validated) = part.labels.split_at(part.labels.len() - text.n_validation * part.places());
+        // Each word but a text's first is asked for once.
+        let words = |labels: &[u32]| 1 + labels.iter().filter(|&&label| label != IGNORED).count();
+        let first = usize::from(text.words.first() == Some(&0));
+        let unknown = first + learned.iter().filter(|&&label| label == 0).count();
+        Self {
+            words: words(learned),
+            unknown: unknown as f64 / words(learned) as f64,
+            validation: (!validated.is_empty()).then(|| words(validated)),
+        }
+    }
 }
 
 impl SoundReport {

@@ -200,6 +200,12 @@ pub enum DataError {
         /// Which, and what to choose.
         problem: String,
     },
+    /// Settings that text cannot be read by.
+    #[error("text: {problem}")]
+    Text {
+        /// What, and what to choose.
+        problem: String,
+    },
     /// A folder of images and sound.
     #[error("{image} is an image, but {sound} is sound: a data set is one or the other; put them into two folders")]
     Mixed {

@@ -36,6 +36,9 @@
 //! So is a folder of scenes: `train/images/*.png` with `train/masks/*.png` of the same names, whose grey values are the
 //! classes of their pixels, the same in `val/` or `test/`, and `classes.txt`. A last class called `unlabelled`, `void` or
 //! `ignore` is none: its pixels are [`IGNORED`].
+//!
+//! So is a folder with `train.txt` and `test.txt`: segments of running text, in their order, in which the next word is asked
+//! after each word. [`streams`] lays them into batches that go on where the batch before stopped.
 
 mod part;
 mod source;
@@ -51,6 +54,7 @@ mod scenes;
 
 mod front_end;
 mod sound;
+mod text;
 
 mod augment;
 mod batches;
@@ -68,7 +72,7 @@ mod parallel;
 pub use augment::{Augment, AugmentKey};
 pub use batches::{Batch, Batches, Pass, batch, deployed_batch};
 pub use catalogue::{CATALOGUE, Listed, Origin, listed};
-pub use check::{ChannelReport, PartReport, Problem, Report, Severity, SoundReport, check};
+pub use check::{ChannelReport, PartReport, Problem, Report, Severity, SoundReport, TextReport, check};
 pub use error::DataError;
 pub use front_end::{FrontEnd, Matrix};
 pub use hash::sha256_file;
@@ -78,3 +82,4 @@ pub use sound::Sound;
 pub use source::{Format, Kind, Options, Source};
 pub use split::{Amount, split};
 pub use task::{IGNORED, Tally, Task};
+pub use text::{END, PENN, Text, TextOptions, UNKNOWN, streams};

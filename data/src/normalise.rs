@@ -33,6 +33,10 @@ impl Normalisation {
         if let Some(sound) = &part.sound {
             return Ok(Self::of_sound(sound, indices));
         }
+        if part.text.is_some() {
+            // The numbers of words stay as they are.
+            return Ok(Self { mean: vec![0.0], std: vec![1.0] });
+        }
         let [channels, height, width] = part.shape;
         let plane = height * width;
         // Bytes are counted, so the sums below are exact in any order.

@@ -1,4 +1,4 @@
-//! One part of a data set, in memory: labelled images of one shape, as bytes, or clips of one length.
+//! One part of a data set, in memory: labelled images of one shape, as bytes, clips of one length, or running text.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -8,12 +8,13 @@ use sha2::{Digest, Sha256};
 
 use crate::hash::hex;
 use crate::sound::Sound;
+use crate::text::Text;
 use crate::{IGNORED, Task};
 
-/// Labelled images of one shape, or sound of one length.
+/// Labelled images of one shape, sound of one length, or segments of text.
 ///
 /// # Shapes
-/// - `pixels`: `[n, channels, height, width]`, one byte a value, 0 black; none for sound
+/// - `pixels`: `[n, channels, height, width]`, one byte a value, 0 black; none for sound and text
 /// - `sound`: `[n, 1, frames, coefficients]`; none for images
 /// - `labels`: `[n, places]`, each below `classes.len()` or [`IGNORED`](crate::IGNORED); one place a record unless the
 ///   task has more ([`Task::places`])
@@ -25,12 +26,15 @@ pub struct Part {
     pub role: Role,
     /// What is asked about each.
     pub task: Task,
-    /// What a network sees: channels, height and width of every image, or 1, frames and coefficients of every clip.
+    /// What a network sees: channels, height and width of every image, or 1, frames and coefficients of every clip; 1, 1
+    /// and the words of a segment of text.
     pub shape: [usize; 3],
     /// All images, one after the other, each channel by channel, rows first.
     pub pixels: Vec<u8>,
     /// All clips, when this is sound.
     pub sound: Option<Sound>,
+    /// All words, when this is text.
+    pub text: Option<Text>,
     /// The class of each place of each record.
     pub labels: Vec<u32>,
     /// The name of each class.
@@ -45,6 +49,7 @@ pub(crate) struct Raw {
     pub(crate) shape: [usize; 3],
     pub(crate) pixels: Vec<u8>,
     pub(crate) sound: Option<Sound>,
+    pub(crate) text: Option<Text>,
     pub(crate) labels: Vec<u32>,
     pub(crate) groups: Vec<String>,
 }
@@ -52,7 +57,7 @@ pub(crate) struct Raw {
 impl Raw {
     /// Images, none of which belongs to another.
     pub(crate) fn images(shape: [usize; 3], pixels: Vec<u8>, labels: Vec<u32>) -> Self {
-        Self { shape, pixels, sound: None, labels, groups: Vec::new() }
+        Self { shape, pixels, sound: None, text: None, labels, groups: Vec::new() }
     }
 }
 
@@ -67,7 +72,7 @@ pub enum Role {
 }
 
 impl Part {
-    /// The number of images or clips.
+    /// The number of images, clips or segments.
     pub fn len(&self) -> usize {
         self.labels.len() / self.places()
     }
@@ -90,7 +95,11 @@ impl Part {
 
     /// What the records are called.
     pub(crate) fn noun(&self) -> &'static str {
-        if self.sound.is_some() { "clips" } else { "images" }
+        match (&self.sound, &self.text) {
+            (Some(_), _) => "clips",
+            (None, Some(_)) => "segments",
+            (None, None) => "images",
+        }
     }
 
     /// What a deployed network reads of one image or clip: as [`shape`](Self::shape), but of sound its samples,
@@ -107,7 +116,7 @@ impl Part {
     /// One image, `[channels, height, width]`.
     ///
     /// # Panics
-    /// Panics when this is [`sound`](Self::sound).
+    /// Panics when this is [`sound`](Self::sound) or [`text`](Self::text).
     pub fn image(&self, idx: usize) -> &[u8] {
         let len = self.image_len();
         &self.pixels[idx * len..(idx + 1) * len]
@@ -126,7 +135,12 @@ impl Part {
     pub fn select(&self, indices: &[usize]) -> Self {
         let sound = self.sound.as_ref().map(|sound| sound.select(indices));
         let mut pixels = Vec::new();
-        if sound.is_none() {
+        let segment = |text: &Text| Text {
+            words: indices.iter().flat_map(|&idx| text.segment(idx, self.places())).copied().collect(),
+            n_validation: 0,
+        };
+        let text = self.text.as_ref().map(segment);
+        if sound.is_none() && text.is_none() {
             pixels.reserve_exact(indices.len() * self.image_len());
             for &idx in indices {
                 pixels.extend_from_slice(self.image(idx));
@@ -140,6 +154,7 @@ impl Part {
             shape: self.shape,
             pixels,
             sound,
+            text,
             labels: indices.iter().flat_map(|&idx| self.labels_of(idx).iter().copied()).collect(),
             classes: self.classes.clone(),
             groups: groups.iter().map(|&idx| self.groups[idx].clone()).collect(),
@@ -168,6 +183,13 @@ impl Part {
         hasher.update(&self.pixels);
         if let Some(sound) = &self.sound {
             sound.hash_into(&mut hasher);
+        }
+        if let Some(Text { words, n_validation }) = &self.text {
+            hasher.update(b"text");
+            hasher.update(number(*n_validation));
+            for word in words {
+                hasher.update(word.to_le_bytes());
+            }
         }
         if !self.groups.is_empty() {
             hasher.update(b"groups");

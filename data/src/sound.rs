@@ -115,7 +115,7 @@ pub(crate) fn read(examples: &[Example], front_end: FrontEnd) -> Result<Raw, Dat
     let speakers: Vec<String> =
         examples.iter().map(|example| speaker(&example.path).unwrap_or("").to_owned()).collect();
     let groups = if speakers.iter().all(String::is_empty) { Vec::new() } else { speakers };
-    Ok(Raw { shape: front_end.shape(), pixels: Vec::new(), labels, sound: Some(sound), groups })
+    Ok(Raw { shape: front_end.shape(), pixels: Vec::new(), labels, sound: Some(sound), text: None, groups })
 }
 
 /// What is wrong with each file that cannot be decoded.

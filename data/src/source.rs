@@ -14,6 +14,7 @@ use crate::input::{Dir, Input};
 use crate::part::{Part, Raw, Role};
 use crate::scenes::{self, Scene};
 use crate::split::{Amount, stratified};
+use crate::text::{self, TextOptions, Texts};
 use crate::{DataError, Task, builtin, decode, sound};
 
 /// A data set on disk or in the program. Opening it reads names and headers; pixels are read by
@@ -28,7 +29,8 @@ pub struct Source {
     pub format: Format,
     /// What it shows, as far as augmentation must know.
     pub kind: Kind,
-    /// What a network sees: channels, height and width of every image, or 1, frames and coefficients of every clip.
+    /// What a network sees: channels, height and width of every image, or 1, frames and coefficients of every clip; 1, 1
+    /// and the words of a segment of text.
     pub shape: [usize; 3],
     /// How sound becomes that; nothing for images.
     pub front_end: Option<FrontEnd>,
@@ -59,6 +61,8 @@ pub enum Format {
     Folder,
     /// Images, and masks of the same names whose values are the classes of their pixels.
     Masks,
+    /// Running text.
+    Text,
     /// Inside the program.
     BuiltIn,
 }
@@ -77,6 +81,8 @@ pub enum Kind {
     Sounds,
     /// Photos of places, each pixel of which is of a class: a mirror image is as good a place, and so is a part of one.
     Scenes,
+    /// Running text.
+    Text,
 }
 
 impl Kind {
@@ -85,6 +91,7 @@ impl Kind {
         match self {
             Self::Photos | Self::Clothes | Self::Digits | Self::Sounds => Task::Classification,
             Self::Scenes => Task::Segmentation,
+            Self::Text => Task::Language,
         }
     }
 }
@@ -97,6 +104,8 @@ pub struct Options {
     pub image_size: Option<[usize; 2]>,
     /// How WAV files become what a network sees; images do not read it.
     pub front_end: FrontEnd,
+    /// How text becomes what a network sees; nothing else reads it.
+    pub text: TextOptions,
     /// Where downloaded sets lie, each in a folder of its name.
     pub downloads: Option<PathBuf>,
 }
@@ -128,6 +137,7 @@ pub(crate) enum Files {
         test: Vec<Scene>,
         has_unknown: bool,
     },
+    Text(Texts),
 }
 
 /// How many of `n` images or clips become the test part of a set that has none: a fifth, at least one.
@@ -173,6 +183,11 @@ impl Source {
         self.part(Role::Test)
     }
 
+    /// Whether this is the text whose perplexities papers print, by the number of its words and of its vocabulary.
+    pub fn is_penn_treebank(&self) -> bool {
+        matches!(&self.files, Files::Text(texts) if texts.is_penn_treebank())
+    }
+
     fn open_dir(path: &Path, options: &Options) -> Result<Self, DataError> {
         if !path.is_dir() {
             let problem = "a data set is a folder: give the folder that holds this file".into();
@@ -183,6 +198,9 @@ impl Source {
             return Ok(source);
         }
         if let Some(source) = idx::detect(&dir)? {
+            return Ok(source);
+        }
+        if let Some(source) = text::detect(&dir, options)? {
             return Ok(source);
         }
         if let Some(source) = scenes::detect(&dir, options)? {
@@ -198,7 +216,7 @@ impl Source {
             path: dir.path,
             problem: format!(
                 "among its {} file(s) there is no `data_batch*.bin` or `train*.bin` (CIFAR), no \
-                 `*images-idx3-ubyte` (IDX), and there are no class folders",
+                 `*images-idx3-ubyte` (IDX), no `train.txt` (text), and there are no class folders",
                 dir.files.len()
             ),
         })
@@ -216,9 +234,12 @@ impl Source {
                 path: self.path,
                 height: asked[0],
                 width: asked[1],
-                problem: match self.front_end {
-                    Some(_) => "sound has no size in pixels; leave it out".into(),
-                    None => format!("its images are {height}x{width}; only class folders are resized"),
+                problem: match self.kind {
+                    Kind::Sounds => "sound has no size in pixels; leave it out".into(),
+                    Kind::Text => "text has no size in pixels; leave it out".into(),
+                    Kind::Photos | Kind::Clothes | Kind::Digits | Kind::Scenes => {
+                        format!("its images are {height}x{width}; only class folders are resized")
+                    }
                 },
             }),
             Some(_) | None => Ok(self),
@@ -227,7 +248,7 @@ impl Source {
 
     fn part(&self, role: Role) -> Result<Part, DataError> {
         let n_classes = self.classes.len();
-        let Raw { shape, pixels, sound, labels, groups } = match (&self.files, role) {
+        let Raw { shape, pixels, sound, text, labels, groups } = match (&self.files, role) {
             (Files::Cifar { layout, train, .. }, Role::Train) => cifar::read(train, *layout, n_classes)?,
             (Files::Cifar { layout, train, test }, Role::Test) => {
                 cifar::read(if self.held_out { train } else { test }, *layout, n_classes)?
@@ -244,10 +265,12 @@ impl Source {
             (Files::Scenes { test, has_unknown, .. }, Role::Test) => {
                 scenes::read(test, self.shape, self.classes.len(), *has_unknown)?
             }
+            (Files::Text(texts), Role::Train) => texts.read_train()?,
+            (Files::Text(texts), Role::Test) => texts.read_test()?,
         };
         let (name, classes) = (self.name.clone(), self.classes.clone());
         let task = self.kind.task();
-        let part = Part { name, role, task, shape, pixels, sound, labels, classes, groups };
+        let part = Part { name, role, task, shape, pixels, sound, text, labels, classes, groups };
         let part = match self.files {
             Files::Cifar { .. } | Files::Idx { .. } if self.held_out => self.hold_out(&part, role),
             // The files of a folder were divided when it was listed.
@@ -255,7 +278,8 @@ impl Source {
             | Files::Idx { .. }
             | Files::Folder { .. }
             | Files::Sound { .. }
-            | Files::Scenes { .. } => part,
+            | Files::Scenes { .. }
+            | Files::Text(_) => part,
         };
         if part.is_empty() {
             return Err(DataError::Empty { path: self.path.clone() });
@@ -295,6 +319,7 @@ impl fmt::Display for Format {
             Self::Idx => "IDX",
             Self::Folder => "folder of classes",
             Self::Masks => "images with masks",
+            Self::Text => "text",
             Self::BuiltIn => "built in",
         })
     }

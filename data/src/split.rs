@@ -33,10 +33,16 @@ impl Amount {
 /// Where records have [groups](Part::groups), every group is on one side: a network is not validated on voices that it
 /// was trained on. Shares are then only as close as whole groups allow. A single group is divided all the same.
 ///
+/// Text is not shuffled: its end validates, or what came with it for that, whatever the amount.
+///
 /// The same labels, amount and seed give the same split on every machine. An error when a side
 /// would be empty.
 pub fn split(part: &Part, validation: Amount, seed: u64) -> Result<(Vec<usize>, Vec<usize>), DataError> {
     let n = part.len();
+    // Text that came with a validation part is divided already.
+    if let Some(given) = part.text.as_ref().map(|text| text.n_validation).filter(|given| 0 < *given) {
+        return Ok(((0..n - given).collect(), (n - given..n).collect()));
+    }
     let problem = match validation {
         Amount::Fraction(fraction) if !(0.0 < fraction && fraction < 1.0) => {
             Some("a fraction lies between 0 and 1".to_owned())
@@ -51,6 +57,10 @@ pub fn split(part: &Part, validation: Amount, seed: u64) -> Result<(Vec<usize>, 
     };
     if let Some(problem) = problem {
         return Err(DataError::Split { asked: validation.to_string(), n, what: part.noun(), problem });
+    }
+    if part.text.is_some() {
+        let left = n - validation.of(n);
+        return Ok(((0..left).collect(), (left..n).collect()));
     }
     // What has many labels a record is of no one class.
     let alike;

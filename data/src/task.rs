@@ -96,6 +96,11 @@ impl Tally {
         self.confusion.iter_mut().zip(&other.confusion).for_each(|(sum, count)| *sum += count);
     }
 
+    /// What was asked.
+    pub fn task(&self) -> Task {
+        self.task
+    }
+
     /// Places that were asked about and have a known class.
     pub fn asked(&self) -> usize {
         self.asked as usize
@@ -112,6 +117,8 @@ impl Tally {
             _ if self.asked == 0 => 0.0,
             Task::Classification => self.right as f64 / self.asked as f64,
             Task::Segmentation => self.mean_iou(),
+            // A network whose numbers are none knows nothing.
+            Task::Language if !self.nats.is_finite() => 0.0,
             Task::Language => 1.0 / self.perplexity(),
         }
     }

@@ -85,6 +85,7 @@ fn supernet(batch: usize, compute: Compute) -> Supernet {
         labels: (0..n as u32).map(|idx| idx % CLASSES as u32).collect(),
         classes: (0..CLASSES).map(|class| class.to_string()).collect(),
         sound: None,
+        text: None,
         groups: Vec::new(),
     };
     let train: Vec<usize> = (0..n).collect();
@@ -129,6 +130,11 @@ fn node(graph: &Graph, id: graph::NodeId) -> Value {
         | Op::BatchNorm
         | Op::GlobalAvgPool
         | Op::Add
+        | Op::Mul
+        | Op::Sub
+        | Op::Mean
+        | Op::Embed(_)
+        | Op::Memory(_)
         | Op::Concat
         | Op::ChannelsLast
         | Op::Identity

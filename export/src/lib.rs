@@ -6,7 +6,8 @@
 //! batch norm folded ([`graph::fold`]), standard operators of opset 13 only, in the forms that a
 //! [`Lowering`] says. The input is called
 //! `image`, the output `logits`, and each ONNX node carries the graph's name for it, so that a
-//! profile of the file leads back to the layer.
+//! profile of the file leads back to the layer. Of a recurrent network the file is one step: what it remembers comes in as
+//! `memory0_in`, `memory1_in` and so on, zeros at first, and goes out as `memory0_out`, to be brought along the next time.
 //!
 //! ```
 //! use export::{Metadata, onnx, placeholder_weights, read_metadata};
@@ -67,7 +68,7 @@ pub enum ExportError {
         /// The first such value.
         value: f32,
     },
-    /// A file has one input, `image`.
+    /// A file has one input, `image`, beside its memories.
     #[error("the network has {found} inputs and needs exactly one; build it with one call of Graph::input")]
     Inputs {
         /// How many the graph has.

@@ -15,10 +15,12 @@ use crate::{
 
 mod forms;
 
-/// Name of the file's input value, `[1, channels, height, width]`.
+/// Name of the file's input value, `[1, channels, height, width]`; `[1, 1]`, the number of a word, for a language model.
 const INPUT: &str = "image";
 /// Name of the file's output value, `[1, classes]` for a classifier.
 const OUTPUT: &str = "logits";
+/// ONNX's number of 64-bit integers.
+const INT64: i64 = 7;
 /// The constants between which relu6 clips; one pair serves the whole file.
 const RELU6: [(&str, f32); 2] = [("relu6.min", 0.0), ("relu6.max", 6.0)];
 /// SELU's constants, rounded to `f32` by the standard; the training side uses the same.
@@ -46,6 +48,11 @@ pub(crate) fn write(
     };
     writer.file.input(INPUT, &batch_of_one(graph.shape(input)));
     writer.file.output(OUTPUT, &batch_of_one(graph.shape(output)));
+    for (nth, memory) in graph.memories().iter().enumerate() {
+        let dims = batch_of_one(graph.shape(memory.node));
+        writer.file.input(&memory_input(nth), &dims);
+        writer.file.output(&memory_output(nth), &dims);
+    }
     if graph.ids().any(|id| *graph.op(id) == Op::Activation(Activation::Relu6)) {
         for (name, limit) in RELU6 {
             writer.file.constant(name, Tensor::new(Vec::new(), &[limit]));
@@ -54,8 +61,12 @@ pub(crate) fn write(
     for id in graph.ids() {
         writer.add(id)?;
     }
-    if input == output {
-        writer.node("output", "Identity", &[INPUT], OUTPUT, [])?;
+    for (nth, memory) in graph.memories().iter().enumerate() {
+        let (remembered, name) = (writer.value(memory.next), format!("{}.next", graph.name(memory.node)));
+        writer.node(&name, "Identity", &[&remembered], &memory_output(nth), [])?;
+    }
+    if matches!(graph.op(output), Op::Input | Op::Memory(_)) {
+        writer.node("output", "Identity", &[&writer.value(output)], OUTPUT, [])?;
     }
     writer.file.finish(metadata)
 }
@@ -112,6 +123,18 @@ impl Writer<'_> {
                 let zeros = Tensor { raw: vec![0; 4 * dims.iter().product::<usize>()], dims };
                 self.node(&name, "Constant", &[], &output, [("value", Attribute::Tensor(zeros))])
             }
+            Op::Mul => self.chain(id, "Mul", &inputs),
+            Op::Sub => self.node(&name, "Sub", &inputs, &output, []),
+            Op::Mean => self.node(&name, "Mean", &inputs, &output, []),
+            Op::Embed(_) => {
+                let (number, row) = (self.inner(id, "number"), self.inner(id, "row"));
+                let to = [("to", Attribute::Int(INT64))];
+                self.node(&format!("{name}.cast"), "Cast", &inputs[..1], &number, to)?;
+                let axis = [("axis", Attribute::Int(0))];
+                self.node(&name, "Gather", &[inputs[1], &number], &row, axis)?;
+                self.node(&format!("{name}.flatten"), "Flatten", &[&row], &output, [("axis", Attribute::Int(1))])
+            }
+            Op::Memory(_) => Ok(()),
             Op::Mix(_) | Op::Weigh { .. } => Err(ExportError::Relaxed { node: name }),
         }
     }
@@ -184,6 +207,9 @@ impl Writer<'_> {
         if *self.graph.op(id) == Op::Input {
             return INPUT.to_owned();
         }
+        if let Some(nth) = self.graph.memories().iter().position(|it| it.node == id) {
+            return memory_input(nth);
+        }
         if Some(id) == self.graph.output() {
             return OUTPUT.to_owned();
         }
@@ -194,6 +220,16 @@ impl Writer<'_> {
     fn inner(&self, id: NodeId, part: &str) -> String {
         format!("n{}.{part}", id.index())
     }
+}
+
+/// Name of the input that brings what the `nth` memory has: zeros before the first word, then what the file made of it.
+fn memory_input(nth: usize) -> String {
+    format!("memory{nth}_in")
+}
+
+/// Name of the output that the `nth` memory has in the next step.
+fn memory_output(nth: usize) -> String {
+    format!("memory{nth}_out")
 }
 
 fn convolution(conv: &Conv2d) -> [(&'static str, Attribute); 5] {

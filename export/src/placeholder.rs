@@ -48,6 +48,11 @@ fn he_bound(graph: &Graph, id: NodeId) -> f32 {
         | Op::AvgPool(_)
         | Op::GlobalAvgPool
         | Op::Add
+        | Op::Mul
+        | Op::Sub
+        | Op::Mean
+        | Op::Embed(_)
+        | Op::Memory(_)
         | Op::Concat
         | Op::ChannelsLast
         | Op::Resize(_)

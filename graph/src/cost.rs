@@ -5,12 +5,12 @@
 
 use std::ops::Range;
 
-use crate::{Conv2d, Graph, NodeId, Op, fold, section::Run};
+use crate::{Conv2d, Graph, NodeId, Op, Table, fold, section::Run};
 
 /// Bytes of one `f32` activation or weight.
 pub const F32_BYTES: u64 = 4;
 
-/// Costs known from the graph alone, for one sample.
+/// Costs known from the graph alone, for one sample; of a recurrent network for one step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StaticCost {
     /// Trainable parameters, a count; batch norm has two a channel.
@@ -20,9 +20,10 @@ pub struct StaticCost {
     /// Weights as shipped, in bytes.
     pub model_bytes: u64,
     /// Largest sum of live activations while executing in node order, in bytes. An operation's
-    /// inputs and its output are alive together; nothing is computed in place.
+    /// inputs and its output are alive together; nothing is computed in place. What a recurrent network remembers stays
+    /// alive to the end of the step.
     pub peak_bytes: u64,
-    /// Bytes that the operations read and write, each input, weight and output once.
+    /// Bytes that the operations read and write, each input, weight and output once; of an embedding one row.
     pub traffic_bytes: u64,
     /// Operations as shipped, the input not counted.
     pub n_ops: u64,
@@ -123,12 +124,15 @@ pub fn static_cost_with<T: Tally>(graph: &Graph, tally: T) -> (StaticCost, Origi
     }
     count.nodes(next..graph.n_nodes());
     let Count { mut lives, totals, tally, .. } = count;
+    for memory in &graph.memories {
+        lives.keep(memory.next);
+    }
     let cost = StaticCost {
         params: totals.params,
         macs: totals.macs,
         model_bytes: F32_BYTES * totals.weights,
         peak_bytes: F32_BYTES * lives.peak(),
-        traffic_bytes: F32_BYTES * (totals.traffic + totals.weights),
+        traffic_bytes: F32_BYTES * (totals.traffic + totals.weights - totals.idle),
         n_ops: totals.n_ops,
     };
     (cost, Origins(lives.values), tally)
@@ -168,6 +172,8 @@ struct Totals {
     n_ops: u64,
     /// Values that the operations so far have read and written.
     traffic: u64,
+    /// Weights that no operation reads in this step: rows of other words.
+    idle: u64,
 }
 
 impl Totals {
@@ -178,6 +184,7 @@ impl Totals {
         self.weights += to.weights - from.weights;
         self.n_ops += to.n_ops - from.n_ops;
         self.traffic += to.traffic - from.traffic;
+        self.idle += to.idle - from.idle;
     }
 }
 
@@ -253,7 +260,7 @@ impl<T: Tally> Count<'_, T> {
     #[inline(never)]
     fn nodes(&mut self, range: Range<usize>) {
         let Self { graph, lives, tally, .. } = self;
-        let Totals { mut params, mut macs, mut weights, mut n_ops, mut traffic } = self.totals;
+        let Totals { mut params, mut macs, mut weights, mut n_ops, mut traffic, mut idle } = self.totals;
         let mut lowest = self.lowest;
         for (id, node, op, inputs) in graph.nodes(range) {
             let (channels, writes) = (node.shape.channels(), node.shape.elements());
@@ -275,7 +282,7 @@ impl<T: Tally> Count<'_, T> {
             // Each kind is shown where it is known: what the tally asks of it is then decided when the program is
             // compiled. It is shown before its value is written down, which would hide it.
             match op {
-                Op::Input => {
+                Op::Input | Op::Memory(_) => {
                     lives.make(id, writes, channels);
                     continue;
                 }
@@ -340,14 +347,22 @@ impl<T: Tally> Count<'_, T> {
                     tally.op(&plain);
                     traffic += lives.compute(&plain, channels, &inputs[..1]);
                 }
-                Op::Add | Op::Concat | Op::Mix(_) => {
+                Op::Embed(Table { words, features }) => {
+                    let (table, row) = ((words * features) as u64, *features as u64);
+                    params += table;
+                    weights += table;
+                    idle += table - row;
+                    tally.op(&plain);
+                    traffic += lives.compute(&plain, channels, &inputs[..1]);
+                }
+                Op::Add | Op::Mul | Op::Sub | Op::Mean | Op::Concat | Op::Mix(_) => {
                     tally.op(&plain);
                     traffic += lives.compute(&plain, channels, inputs);
                 }
             }
             n_ops += 1;
         }
-        self.totals = Totals { params, macs, weights, n_ops, traffic };
+        self.totals = Totals { params, macs, weights, n_ops, traffic, idle };
         self.lowest = lowest;
     }
 }
@@ -420,6 +435,12 @@ impl Lives {
         self.values.push(Value { stands_for, last_user: stands_for, ..Value::default() });
     }
 
+    /// What node `id` stands for is read after the last node of all.
+    fn keep(&mut self, id: NodeId) {
+        let (origin, last) = (self.values[id.index()].stands_for as usize, self.values.len() as u32 - 1);
+        self.values[origin].last_user = last;
+    }
+
     /// Largest sum of values that are alive together, each from the node that makes it to its last user.
     fn peak(&mut self) -> u64 {
         let (mut live, mut peak) = (0, 0);
@@ -442,12 +463,17 @@ pub fn params(graph: &Graph, id: NodeId) -> u64 {
         Op::Conv2d(conv) => kernel(conv, fan_in(graph, id)) + bias(conv),
         Op::Linear(_) => channels * fan_in(graph, id) + channels,
         Op::BatchNorm => 2 * channels,
+        Op::Embed(Table { words, features }) => (words * features) as u64,
         Op::Input
         | Op::Activation(_)
         | Op::MaxPool(_)
         | Op::AvgPool(_)
         | Op::GlobalAvgPool
         | Op::Add
+        | Op::Mul
+        | Op::Sub
+        | Op::Mean
+        | Op::Memory(_)
         | Op::Concat
         | Op::ChannelsLast
         | Op::Resize(_)
@@ -471,6 +497,11 @@ pub fn macs(graph: &Graph, id: NodeId) -> u64 {
         | Op::AvgPool(_)
         | Op::GlobalAvgPool
         | Op::Add
+        | Op::Mul
+        | Op::Sub
+        | Op::Mean
+        | Op::Embed(_)
+        | Op::Memory(_)
         | Op::Concat
         | Op::ChannelsLast
         | Op::Resize(_)

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    Graph, NodeId, Op,
+    Graph, Memory, NodeId, Op,
     weights::{Weights, WeightsError},
 };
 
@@ -43,10 +43,15 @@ pub(crate) fn alias_of(graph: &Graph, id: NodeId, op: &Op, inputs: &[NodeId]) ->
         | Op::AvgPool(_)
         | Op::GlobalAvgPool
         | Op::Add
+        | Op::Mul
+        | Op::Sub
+        | Op::Mean
         | Op::Concat
         | Op::ChannelsLast
         | Op::Resize(_)
         | Op::Zero(_)
+        | Op::Embed(_)
+        | Op::Memory(_)
         | Op::Mix(_)
         | Op::Weigh { .. } => None,
     }
@@ -63,16 +68,19 @@ fn is_shipped_to_one(graph: &Graph, id: NodeId) -> bool {
     n_shipped_readers(graph, id) == 1
 }
 
-/// How many nodes read `id`, identities that pass it on to nobody left out.
+/// How many nodes read `id`, memories included and identities that pass it on to nobody left out.
 fn n_shipped_readers(graph: &Graph, id: NodeId) -> usize {
     let later = (id.index() + 1..graph.nodes.len()).map(|idx| NodeId(idx as u32));
     let times = |reader: NodeId| graph.inputs(reader).iter().filter(|it| **it == id).count();
     let is_dead = |reader: NodeId| {
         matches!(graph.op(reader), Op::Identity)
             && Some(reader) != graph.output()
+            && graph.memories.iter().all(|it| it.next != reader)
             && n_shipped_readers(graph, reader) == 0
     };
-    later.map(|reader| if times(reader) == 0 || is_dead(reader) { 0 } else { times(reader) }).sum()
+    let remembered = graph.memories.iter().filter(|it| it.next == id).count();
+    remembered
+        + later.map(|reader| if times(reader) == 0 || is_dead(reader) { 0 } else { times(reader) }).sum::<usize>()
 }
 
 /// Whether no node between `id` and the output ships, so that it may take the output's place: the last node is what
@@ -184,5 +192,13 @@ fn rebuild(graph: &Graph) -> (Graph, BTreeMap<NodeId, Folded>) {
         place.push(out.push(graph.label(id), *graph.op(id), node.shape, &inputs));
     }
     out.here = 0;
+    out.memories =
+        graph.memories.iter().map(|it| Memory { node: place[it.node.index()], next: place[it.next.index()] }).collect();
+    for idx in 0..out.memories.len() {
+        let Memory { node, next } = out.memories[idx];
+        if node != next {
+            out.nodes[next.index()].n_users += 1;
+        }
+    }
     (out, norms)
 }

@@ -31,7 +31,7 @@ pub mod relaxed;
 pub mod weights;
 
 pub use name::Label;
-pub use op::{Activation, Conv2d, Op, Pads, Pool2d};
+pub use op::{Activation, Conv2d, Op, Pads, Pool2d, Table};
 pub use section::Section;
 
 use std::ops::Range;
@@ -128,7 +128,19 @@ impl Inputs {
     const ONE: u32 = u32::MAX;
 }
 
+/// What is carried from one step of a recurrent network to the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// The [`Op::Memory`] node, which has the value of `next` of the step before.
+    pub node: NodeId,
+    /// The node that it remembers; itself until [`Graph::remember`] says otherwise.
+    pub next: NodeId,
+}
+
 /// A network.
+///
+/// A recurrent network is the graph of one of its steps: what it knows of earlier steps stands in its
+/// [memories](Graph::memories), so that it has no cycle.
 #[derive(Clone, Debug, Default)]
 pub struct Graph {
     nodes: Vec<Node>,
@@ -141,6 +153,7 @@ pub struct Graph {
     scopes: Vec<Scope>,
     /// Sections and their copies, one after the other.
     runs: Vec<Run>,
+    memories: Vec<Memory>,
     /// The scope that new nodes join: 0 is the root, `n` is `scopes[n - 1]`.
     here: u32,
 }
@@ -179,6 +192,7 @@ impl Graph {
             scopes: Vec::with_capacity(n_nodes),
             // Of a dozen cells and a few more.
             runs: Vec::with_capacity(16),
+            memories: Vec::new(),
             here: 0,
         }
     }
@@ -190,6 +204,46 @@ impl Graph {
     pub fn input(&mut self, shape: Shape) -> NodeId {
         let shape = Packed::new(shape).expect("no image is that large");
         self.push(Label::from("image"), Op::Input, shape, &[])
+    }
+
+    /// Adds a node that has zeros in the first step and then what [`Graph::remember`] says. What is kept from step to step
+    /// is known by the node's name.
+    ///
+    /// # Panics
+    /// There are no features, or 2^23 or more.
+    pub fn memory(&mut self, label: impl Into<Label>, features: usize) -> NodeId {
+        let shape = Packed::new(Shape::Vector(features)).filter(|_| 0 < features).expect("a memory holds something");
+        let node = self.push(label.into(), Op::Memory(features), shape, &[]);
+        self.memories.push(Memory { node, next: node });
+        node
+    }
+
+    /// From now on `memory` has the value that `next` had in the step before.
+    ///
+    /// # Errors
+    /// They have not the same shape; the graph stays as it was.
+    ///
+    /// # Panics
+    /// `memory` is no [`Graph::memory`].
+    pub fn remember(&mut self, memory: NodeId, next: NodeId) -> Result<(), GraphError> {
+        let idx = self.memories.iter().position(|it| it.node == memory).expect("only a memory remembers");
+        if self.shape(memory) != self.shape(next) {
+            let Label { word, index } = self.label(memory);
+            return Err(self.misfit(word, index, "Memory", &[next]));
+        }
+        let before = std::mem::replace(&mut self.memories[idx].next, next);
+        if before != memory {
+            self.nodes[before.index()].n_users -= 1;
+        }
+        if next != memory {
+            self.nodes[next.index()].n_users += 1;
+        }
+        Ok(())
+    }
+
+    /// What is carried from step to step, in the order in which it was added; empty unless the network is recurrent.
+    pub fn memories(&self) -> &[Memory] {
+        &self.memories
     }
 
     /// Adds a node after its inputs; infers and checks its shape.
@@ -316,6 +370,9 @@ impl Graph {
         for id in self.ids() {
             write!(hash, "{:?}{:?}{:?};", self.op(id), self.shape(id), self.inputs(id)).expect("a hash takes any text");
         }
+        for Memory { node, next } in &self.memories {
+            write!(hash, "{node:?}{next:?};").expect("a hash takes any text");
+        }
         format!("{:016x}", hash.0)
     }
 
@@ -343,10 +400,11 @@ impl Graph {
             node.shape.hash(&mut hash);
             inputs.iter().for_each(|input| hash.write_u32(input.0));
         }
+        self.memories.iter().for_each(|it| hash.write_u32(it.next.0));
         hash.finish()
     }
 
-    /// How many nodes read each node, by [`NodeId::index`].
+    /// How many nodes read each node, memories that remember it included, by [`NodeId::index`].
     pub fn n_users(&self) -> Vec<u32> {
         self.nodes.iter().map(|node| node.n_users).collect()
     }
@@ -364,6 +422,7 @@ impl PartialEq for Graph {
         };
         self.n_nodes() == other.n_nodes()
             && self.scopes == other.scopes
+            && self.memories == other.memories
             && self.here == other.here
             && self.ids().all(same)
     }

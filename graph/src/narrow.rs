@@ -30,6 +30,11 @@ impl Graph {
                 | Op::Activation(_)
                 | Op::GlobalAvgPool
                 | Op::Add
+                | Op::Mul
+                | Op::Sub
+                | Op::Mean
+                | Op::Embed(_)
+                | Op::Memory(_)
                 | Op::Concat
                 | Op::ChannelsLast
                 | Op::Identity

@@ -27,6 +27,12 @@ pub enum Op {
     GlobalAvgPool,
     /// Elementwise sum of two or more equal shapes.
     Add,
+    /// Elementwise product of two or more equal shapes.
+    Mul,
+    /// The first of two equal shapes less the second, elementwise.
+    Sub,
+    /// Elementwise mean of two or more equal shapes.
+    Mean,
     /// Concatenation along channels.
     Concat,
     /// The same values with channels as the last axis: `[channels, height, width]` becomes `[height, width, channels]`.
@@ -38,6 +44,11 @@ pub enum Op {
     Identity,
     /// Zeros in the shape of its input, each spatial side divided by this stride, rounded up.
     Zero(usize),
+    /// One row of a table for a word, which comes as its number, from 0, in a vector of one.
+    Embed(Table),
+    /// What another node had in the step before, a vector of this many features; zeros in the first step. It has no
+    /// inputs: see [`Graph::memory`](crate::Graph::memory).
+    Memory(usize),
     /// A choice not yet made between two or more equal shapes: their sum, weighted by the softmax of row `key` of a
     /// [`Mixture`](crate::relaxed::Mixture). Nodes of one key choose alike.
     Mix(u32),
@@ -50,6 +61,15 @@ pub enum Op {
         /// Place in the row.
         option: u32,
     },
+}
+
+/// A learned vector for each word of a vocabulary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Table {
+    /// Rows: words that are told apart.
+    pub words: usize,
+    /// Columns: features of a word's vector.
+    pub features: usize,
 }
 
 /// A 2-D convolution; `groups == channels` of its input makes it depthwise.
@@ -207,11 +227,16 @@ impl Op {
             Self::AvgPool(_) => "AvgPool",
             Self::GlobalAvgPool => "GlobalAvgPool",
             Self::Add => "Add",
+            Self::Mul => "Mul",
+            Self::Sub => "Sub",
+            Self::Mean => "Mean",
             Self::Concat => "Concat",
             Self::ChannelsLast => "ChannelsLast",
             Self::Resize(_) => "Resize",
             Self::Identity => "Identity",
             Self::Zero(_) => "Zero",
+            Self::Embed(_) => "Embed",
+            Self::Memory(_) => "Memory",
             Self::Mix(_) => "Mix",
             Self::Weigh { .. } => "Weigh",
         }
@@ -225,8 +250,11 @@ impl Op {
         let n_inputs = inputs.len();
         let first = inputs.next()?;
         match self {
-            Self::Input => None,
-            Self::Add | Self::Mix(_) => (n_inputs >= 2 && inputs.all(|it| it == first)).then_some(first),
+            Self::Input | Self::Memory(_) => None,
+            Self::Add | Self::Mul | Self::Mean | Self::Mix(_) => {
+                (n_inputs >= 2 && inputs.all(|it| it == first)).then_some(first)
+            }
+            Self::Sub => (n_inputs == 2 && inputs.all(|it| it == first)).then_some(first),
             Self::Concat => {
                 let Shape::Map([mut channels, height, width]) = first.shape() else { return None };
                 for shape in inputs {
@@ -241,6 +269,10 @@ impl Op {
             Self::BatchNorm | Self::Activation(_) | Self::Identity | Self::Weigh { .. } => Some(first),
             Self::Linear(features) => match first.shape() {
                 Shape::Vector(_) if *features > 0 => Packed::new(Shape::Vector(*features)),
+                Shape::Vector(_) | Shape::Map(_) => None,
+            },
+            Self::Embed(Table { words, features }) => match first.shape() {
+                Shape::Vector(1) if *words > 0 && *features > 0 => Packed::new(Shape::Vector(*features)),
                 Shape::Vector(_) | Shape::Map(_) => None,
             },
             Self::Conv2d(_)
@@ -299,8 +331,13 @@ impl Op {
             | Self::BatchNorm
             | Self::Activation(_)
             | Self::Add
+            | Self::Mul
+            | Self::Sub
+            | Self::Mean
             | Self::Concat
             | Self::Identity
+            | Self::Embed(_)
+            | Self::Memory(_)
             | Self::Mix(_)
             | Self::Weigh { .. } => None,
         }

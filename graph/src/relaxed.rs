@@ -116,10 +116,12 @@ pub fn option_costs(graph: &Graph, counted: Counted) -> OptionCosts {
             let elements = |id| shipped.shape(id).elements() as u64;
             let weights = |id| match shipped.op(id) {
                 Op::Zero(_) => elements(id),
+                // One row is read of an embedding, and all of it ships.
+                Op::Embed(table) if counted == Counted::TrafficBytes => table.features as u64,
                 _ => parameters(&shipped, id).iter().map(|(_, dims)| dims.iter().product::<usize>() as u64).sum(),
             };
             let moved = |id| match shipped.op(id) {
-                Op::Input => 0,
+                Op::Input | Op::Memory(_) => 0,
                 _ => elements(id) + shipped.inputs(id).iter().map(|&it| elements(it)).sum::<u64>(),
             };
             let is_traffic = counted == Counted::TrafficBytes;

@@ -80,8 +80,8 @@ impl Graph {
     /// Adds the nodes of `section` again as if they were built on `inputs` in the scope at hand, and returns the last.
     ///
     /// `None`, and the graph stays as it was, where that takes building them: an input has another shape than the one in
-    /// its place, one node stood in both places and now there are two, or a node of the section that is not its last
-    /// has been read from elsewhere.
+    /// its place, one node stood in both places and now there are two, a node of the section that is not its last has
+    /// been read from elsewhere, or the network is recurrent: a copy would need memories of its own.
     ///
     /// # Panics
     /// The section is of another, longer graph.
@@ -89,7 +89,11 @@ impl Graph {
         let Section { nodes, edges, scopes, scope, inputs: stood, n_reads, n_inner } = section;
         let run = Run { nodes: nodes.clone(), of: nodes.start, inputs, n_inner: *n_inner };
         let fits = (0..2).all(|idx| self.nodes[stood[idx].index()].shape == self.nodes[inputs[idx].index()].shape);
-        if !fits || (stood[0] == stood[1] && inputs[0] != inputs[1]) || !run.is_closed(self) {
+        if !fits
+            || !self.memories.is_empty()
+            || (stood[0] == stood[1] && inputs[0] != inputs[1])
+            || !run.is_closed(self)
+        {
             return None;
         }
         let moves = Moves {

@@ -2,13 +2,13 @@
 //!
 //! A parameter's key is the node's full name, a dot and one of `weight`, `bias`, `gamma`, `beta`,
 //! `mean`, `var`. Layouts, all row-major `f32`: convolution `[out, in / groups, height, width]`,
-//! linear `[out, in]`, everything else `[channels]`.
+//! linear `[out, in]`, embedding `[words, features]`, everything else `[channels]`.
 
 use std::collections::BTreeMap;
 
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
-use crate::{Graph, NodeId, Op};
+use crate::{Graph, NodeId, Op, Table};
 
 /// A row-major tensor.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,6 +68,7 @@ pub fn parameters(graph: &Graph, id: NodeId) -> Vec<(&'static str, Vec<usize>)> 
             parts
         }
         Op::Linear(features) => vec![("weight", vec![*features, fan_in]), ("bias", vec![*features])],
+        Op::Embed(Table { words, features }) => vec![("weight", vec![*words, *features])],
         Op::BatchNorm => ["gamma", "beta", "mean", "var"].map(|it| (it, vec![fan_in])).to_vec(),
         Op::Input
         | Op::Activation(_)
@@ -75,6 +76,10 @@ pub fn parameters(graph: &Graph, id: NodeId) -> Vec<(&'static str, Vec<usize>)> 
         | Op::AvgPool(_)
         | Op::GlobalAvgPool
         | Op::Add
+        | Op::Mul
+        | Op::Sub
+        | Op::Mean
+        | Op::Memory(_)
         | Op::Concat
         | Op::ChannelsLast
         | Op::Resize(_)

@@ -2,7 +2,7 @@
 
 use common::{networks, random};
 use graph::{
-    Activation, Conv2d, Graph, NodeId, Op, Pads, Pool2d, Shape,
+    Activation, Conv2d, Graph, NodeId, Op, Pads, Pool2d, Shape, Table,
     cost::{StaticCost, static_cost},
     fold,
     weights::parameters,
@@ -105,6 +105,14 @@ fn everything_else() {
     check_one(Op::Zero(3), MAP, [0, 0, 4 * 6 * 6, map + 144, map + 144, 1]);
     // One buffer, read three times.
     check(&build(MAP, &[("sum", Op::Add, &[0, 0, 0])]), [0, 0, 0, 2 * map, 4 * map, 1]);
+    for op in [Op::Mul, Op::Sub, Op::Mean] {
+        check(&build(MAP, &[("two", op, &[0, 0])]), [0, 0, 0, 2 * map, 3 * map, 1]);
+    }
+    // A table of 7 words, of which one row is read: a number and a row in, a row out.
+    let embed = build(Shape::Vector(1), &[("embed", Op::Embed(Table { words: 7, features: 5 }), &[0])]);
+    let expected =
+        StaticCost { params: 35, macs: 0, model_bytes: 140, peak_bytes: 4 * 6, traffic_bytes: 4 * 11, n_ops: 1 };
+    assert_eq!(static_cost(&embed), expected);
     check(&build(MAP, &[("mix", Op::Mix(0), &[0, 0])]), [0, 0, 0, 2 * map, 3 * map, 1]);
     check(&build(MAP, &[("both", Op::Concat, &[0, 0])]), [0, 0, 0, 3 * map, 4 * map, 1]);
     check(&Graph::default(), [0; 6]);
@@ -166,16 +174,25 @@ fn slow_cost(graph: &Graph) -> StaticCost {
                 n_values(&shipped, id, &[])
             }
             Op::Zero(_) => elements(id),
+            Op::Embed(Table { features, .. }) => {
+                // One row is read.
+                let table = n_values(&shipped, id, &[]);
+                cost.traffic_bytes += 4 * *features as u64;
+                cost.model_bytes += 4 * table;
+                0
+            }
             _ => n_values(&shipped, id, &[]),
         };
         cost.model_bytes += 4 * weights;
         cost.traffic_bytes += 4 * weights;
-        if *shipped.op(id) != Op::Input {
+        if !matches!(shipped.op(id), Op::Input | Op::Memory(_)) {
             cost.n_ops += 1;
             cost.traffic_bytes += 4 * elements(id);
             cost.traffic_bytes += shipped.inputs(id).iter().map(|&it| 4 * elements(it)).sum::<u64>();
         }
-        let live = shipped.ids().filter(|it| *it == id || (*it < id && last_reader[it.index()] >= Some(id)));
+        let is_kept = |it: NodeId| shipped.memories().iter().any(|memory| memory.next == it);
+        let is_read_later = |it: NodeId| is_kept(it) || last_reader[it.index()] >= Some(id);
+        let live = shipped.ids().filter(|it| *it == id || (*it < id && is_read_later(*it)));
         cost.peak_bytes = cost.peak_bytes.max(live.map(|it| 4 * elements(it)).sum());
     }
     cost

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use graph::{Activation, Conv2d, Graph, GraphError, Op, Pads, Pool2d, Shape};
+use graph::{Activation, Conv2d, Graph, GraphError, Op, Pads, Pool2d, Shape, Table};
 
 mod common;
 
@@ -43,6 +43,12 @@ fn shapes_are_inferred() {
     check(Op::Concat, &[MAP, Shape::Map([2, 5, 7]), MAP], Shape::Map([10, 5, 7]));
     check(Op::Add, &[VECTOR, VECTOR, VECTOR], VECTOR);
     check(Op::Mix(7), &[MAP, MAP, MAP], MAP);
+    for op in [Op::Mul, Op::Mean] {
+        check(op, &[MAP, MAP, MAP], MAP);
+        check(op, &[VECTOR, VECTOR], VECTOR);
+    }
+    check(Op::Sub, &[VECTOR, VECTOR], VECTOR);
+    check(Op::Embed(Table { words: 9, features: 3 }), &[Shape::Vector(1)], Shape::Vector(3));
     check(Op::Zero(2), &[MAP], Shape::Map([4, 3, 4]));
     check(Op::ChannelsLast, &[MAP], Shape::Map([5, 7, 4]));
     check(Op::Resize([10, 3]), &[MAP], Shape::Map([4, 10, 3]));
@@ -114,6 +120,11 @@ fn what_does_not_fit_is_refused_by_name() {
     // The number of inputs.
     refuse(Op::Add, &[MAP]);
     refuse(Op::Add, &[MAP, Shape::Map([4, 5, 8])]);
+    refuse(Op::Mul, &[MAP]);
+    refuse(Op::Mean, &[MAP, VECTOR]);
+    refuse(Op::Sub, &[MAP, MAP, MAP]);
+    refuse(Op::Embed(Table { words: 9, features: 3 }), &[VECTOR]);
+    refuse(Op::Embed(Table { words: 0, features: 3 }), &[Shape::Vector(1)]);
     refuse(Op::Mix(0), &[MAP]);
     refuse(Op::Mix(0), &[MAP, VECTOR]);
     refuse(Op::Concat, &[]);
@@ -176,7 +187,7 @@ fn random_networks_hold_every_operation() {
         seen.insert(format!("output {}", graph.output().map_or("none", |id| graph.op(id).name())));
     }
     let operations = "Input Conv2d Linear BatchNorm Relu Relu6 Elu Selu Swish Tanh Sigmoid NegativeRelu MaxPool \
-                      AvgPool GlobalAvgPool Add Concat ChannelsLast Identity Zero Resize";
+                      AvgPool GlobalAvgPool Add Mul Sub Mean Concat ChannelsLast Identity Zero Resize";
     let kinds = [
         "Conv2d groups",
         "Conv2d stride",

@@ -33,6 +33,8 @@ pub struct Model {
 
 /// One input or output.
 struct Port {
+    /// What the file calls an input; nothing for an output, whose name the optimised plan does not keep.
+    name: String,
     shape: Vec<usize>,
     dtype: DatumType,
 }
@@ -157,6 +159,16 @@ impl Model {
     /// - `[1, classes]` for a classifier
     pub fn output_shape(&self) -> &[usize] {
         &self.outputs[0].shape
+    }
+
+    /// The inputs by name and length, in the file's order.
+    pub(crate) fn inputs(&self) -> Vec<(&str, usize)> {
+        self.inputs.iter().map(|port| (port.name.as_str(), port.len())).collect()
+    }
+
+    /// The outputs likewise; their names are not known.
+    pub(crate) fn outputs(&self) -> Vec<(&str, usize)> {
+        self.outputs.iter().map(|port| (port.name.as_str(), port.len())).collect()
     }
 
     /// Numbers in all inputs together: one for an input without dimensions.
@@ -310,7 +322,8 @@ fn fixed_inputs(model: &InferenceModel) -> Result<Vec<Port>, EngineError> {
         if !dtype.is_number() && dtype != bool::datum_type() {
             return Err(interface(format!("input {idx} is {dtype:?}")));
         }
-        Ok(Port { shape, dtype })
+        let outlets = model.input_outlets().map_err(|error| interface(format!("inputs are unknown: {error:#}")))?;
+        Ok(Port { name: model.node(outlets[idx].node).name.clone(), shape, dtype })
     };
     (0..n).map(port).collect()
 }
@@ -326,7 +339,7 @@ fn fixed_outputs(model: &TypedModel) -> Result<Vec<Port>, EngineError> {
     let port = |(idx, &outlet)| {
         let fact = model.outlet_fact(outlet).map_err(unknown)?;
         match fact.shape.as_concrete() {
-            Some(shape) => Ok(Port { shape: shape.to_vec(), dtype: fact.datum_type }),
+            Some(shape) => Ok(Port { name: String::new(), shape: shape.to_vec(), dtype: fact.datum_type }),
             None => Err(interface(format!("output {idx} has the open shape {:?}", fact.shape))),
         }
     };

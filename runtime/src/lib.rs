@@ -1,8 +1,8 @@
 //! Runs an ONNX file with tract, and measures it: here, in a process with limits, or from a recording.
 //!
 //! The way of a file through this crate: [`validate()`](validate::validate) refuses what could harm,
-//! [`engine`] loads and runs, [`protocol`] times, [`worker`] does both in a process of its own, and
-//! [`device`] is what the rest of the program sees of all this.
+//! [`engine`] loads and runs, [`stream`] runs a recurrent network word by word, [`protocol`] times,
+//! [`worker`] runs and times in a process of its own, and [`device`] is what the rest of the program sees of all this.
 //!
 //! ```
 //! let network = runtime::reference::onnx();
@@ -18,6 +18,8 @@
 pub mod validate;
 
 pub mod engine;
+
+pub mod stream;
 
 pub mod protocol;
 

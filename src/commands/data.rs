@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use data::{
-    CATALOGUE, Kind, Options, Origin, Report, Severity, SoundReport, check,
+    CATALOGUE, Kind, Options, Origin, Report, Severity, SoundReport, TextReport, check,
     download::{self, Step},
 };
 
@@ -59,8 +59,8 @@ fn list(json: bool) -> Result<Exit> {
         terminal::print(&serde_json::to_string(&rows)?);
     } else {
         terminal::print(
-            "A folder works wherever a name does: CIFAR binary, IDX, one sub-folder of PNG, JPEG or WAV files a class, or scenes with \
-             masks (train/images, train/masks, the same in val, and classes.txt).",
+            "A folder works wherever a name does: CIFAR binary, IDX, one sub-folder of PNG, JPEG or WAV files a class, scenes with \
+             masks (train/images, train/masks, the same in val, and classes.txt), or text (train.txt, valid.txt, test.txt).",
         );
     }
     Ok(Exit::Ok)
@@ -71,7 +71,11 @@ fn show(report: &Report, json: bool) -> Result<Exit> {
         terminal::print(&serde_json::to_string(report)?);
     } else {
         let shape = report.shape.map_or("unknown".to_owned(), |[c, h, w]| format!("{c}x{h}x{w}"));
-        let noun = if report.front_end.is_some() { "clips" } else { "images" };
+        let noun = match (&report.front_end, report.kind) {
+            (Some(_), _) => "clips",
+            (None, Some(Kind::Text)) => "segments",
+            (None, _) => "images",
+        };
         let format = report.format.map_or("not recognised".to_owned(), |it| format!("{it:?}"));
         terminal::print(&format!(
             "{}: {format}, {noun} {shape}, {} classes",
@@ -95,6 +99,14 @@ fn show(report: &Report, json: bool) -> Result<Exit> {
                     most.copied().unwrap_or(0),
                     &part.sha256[..16]
                 ));
+                if let Some(TextReport { words, unknown, validation }) = &part.text {
+                    let validation =
+                        validation.map_or(String::new(), |words| format!("; {words} words of validation text"));
+                    terminal::print(&format!(
+                        "         {words} words, {:.2} % of them not of the vocabulary{validation}",
+                        100.0 * unknown
+                    ));
+                }
                 if let Some(SoundReport { loudness: [quietest, median, loudest], clipped, silent }) = part.sound {
                     terminal::print(&format!(
                         "         loudness {quietest:.0} to {loudest:.0} dB of full scale, median {median:.0}; {clipped} recorded \

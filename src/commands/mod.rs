@@ -43,6 +43,13 @@ impl Images {
     /// Opens the data that `config` names, divided by its seed.
     pub fn open(config: &SearchConfig) -> Result<Self> {
         let source = open_source(&config.data, config.options()?)?;
+        if source.kind.task() == Task::Language {
+            let data = &config.data;
+            return Err(exit::usage(format!(
+                "--data {data} is running text, for which there are no presets: language models are found by `pipeline \
+                 reproduce enas-ptb|random-ws-ptb|nas-rl-ptb --data {data}`"
+            )));
+        }
         let part = Arc::new(source.train()?);
         if part.task == Task::Language {
             let name = &config.data;

@@ -229,6 +229,7 @@ fn noise(setting: &Setting) -> TrainingSet {
         labels: (0..n).map(|idx| (idx % setting.classes) as u32).collect(),
         classes: (0..setting.classes).map(|class| class.to_string()).collect(),
         sound: None,
+        text: None,
         groups: Vec::new(),
     };
     let train: Vec<usize> = (0..n).collect();

@@ -190,9 +190,13 @@ fn describe(graph: &Graph, id: NodeId) -> String {
         Op::Add => format!("add {}", graph.inputs(id).len()),
         Op::Concat => format!("concat {}", graph.inputs(id).len()),
         Op::ChannelsLast => "channels last".to_owned(),
+        Op::Mul => format!("multiply {}", graph.inputs(id).len()),
+        Op::Mean => format!("mean {}", graph.inputs(id).len()),
+        Op::Sub => "subtract".to_owned(),
+        Op::Embed(table) => format!("row of {} words", table.words),
         Op::Mix(_) => format!("mix {}", graph.inputs(id).len()),
         Op::Resize([height, width]) => format!("resize to {height}×{width}"),
-        op @ (Op::Input | Op::Activation(_) | Op::Identity | Op::Zero(_) | Op::Weigh { .. }) => {
+        op @ (Op::Input | Op::Memory(_) | Op::Activation(_) | Op::Identity | Op::Zero(_) | Op::Weigh { .. }) => {
             op.name().to_lowercase()
         }
     }

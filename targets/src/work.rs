@@ -206,11 +206,20 @@ pub fn option_features(graph: &Graph) -> (Features, Vec<Vec<Features>>) {
 #[inline(always)]
 fn may_repeat(op: &Op) -> bool {
     match op {
-        Op::Input | Op::Conv2d(_) | Op::Linear(_) | Op::BatchNorm | Op::Activation(_) => false,
+        Op::Input
+        | Op::Conv2d(_)
+        | Op::Linear(_)
+        | Op::BatchNorm
+        | Op::Activation(_)
+        | Op::Embed(_)
+        | Op::Memory(_) => false,
         Op::MaxPool(_)
         | Op::AvgPool(_)
         | Op::GlobalAvgPool
         | Op::Add
+        | Op::Mul
+        | Op::Sub
+        | Op::Mean
         | Op::Concat
         | Op::ChannelsLast
         | Op::Resize(_)
@@ -300,9 +309,14 @@ fn add_work(amounts: &mut [u64; Work::COUNT], shipped: &Shipped) {
         Op::Resize(_) => add(Work::AvgPool, writes * 4),
         Op::GlobalAvgPool => add(Work::GlobalPool, reads),
         Op::Activation(_) => add(Work::Activation, writes),
-        Op::Input | Op::Identity | Op::BatchNorm | Op::Zero(_) | Op::Weigh { .. } => add(Work::Elementwise, writes),
-        Op::Add => add(Work::Elementwise, writes * (inputs.len() as u64 - 1)),
-        Op::Concat | Op::ChannelsLast => add(Work::Concat, writes),
+        Op::Input | Op::Memory(_) | Op::Identity | Op::BatchNorm | Op::Zero(_) | Op::Weigh { .. } => {
+            add(Work::Elementwise, writes)
+        }
+        Op::Add | Op::Mul | Op::Sub => add(Work::Elementwise, writes * (inputs.len() as u64 - 1)),
+        // A row of an embedding is copied.
+        Op::Concat | Op::ChannelsLast | Op::Embed(_) => add(Work::Concat, writes),
+        // Sums, and a product with one over their number.
+        Op::Mean => add(Work::Elementwise, writes * inputs.len() as u64),
         // A product and a sum of each value that it reads, as cheap as an addition of as many.
         Op::Mix(_) => add(Work::Elementwise, writes * inputs.len() as u64),
     }

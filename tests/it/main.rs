@@ -15,6 +15,7 @@ mod end_to_end;
 mod gate;
 mod interrupted;
 mod lowerings;
+mod recurrent;
 mod roundtrip;
 mod scenes;
 mod side_by_side;

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::micro::{json, lines, reference, run, workplace};
 
-fn said_json(stdout: &str) -> Vec<Value> {
+pub(crate) fn said_json(stdout: &str) -> Vec<Value> {
     stdout.lines().map(|line| serde_json::from_str(line).expect("each line is JSON")).collect()
 }
 

@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
+use data::Task;
 use graph::{Graph, weights::Weights};
 use rayon::ThreadPoolBuilder;
 use search::{
@@ -15,7 +16,7 @@ use targets::Cost;
 
 use super::{
     Compute, Recipe, TrainingSet, WeightBank,
-    fit::{Fit, Fitted},
+    fit::{Epoch, Fit, Fitted},
 };
 
 /// Trains networks from scratch, or further.
@@ -86,7 +87,15 @@ impl Training {
         };
         let before = fit.epochs_kept()?;
         let stop = self.stop;
-        let fitted = fit.run(job.graph, &mut |_, _, _| if stop() { Signal::Stop } else { Signal::Continue })?;
+        let fitted = match fit.run(job.graph, &mut |_, _, _| if stop() { Signal::Stop } else { Signal::Continue }) {
+            // Some recurrent cells grow beyond all bounds, whatever the learning rate: they are worth nothing.
+            Err(Error::NotFinite { .. }) if self.set.part.task == Task::Language => {
+                let epoch = |epoch| Epoch { epoch, loss: f64::INFINITY, validation: 0.0 };
+                let curve = (1..=epochs).map(epoch).collect();
+                Fitted { weights: Weights::default(), curve, best: epochs, trained: Duration::ZERO }
+            }
+            fitted => fitted?,
+        };
         Ok((before, fitted))
     }
 

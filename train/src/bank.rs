@@ -14,7 +14,7 @@ use graph::{
 };
 use rand::Rng;
 
-use super::{network::BatchStatistics, recipe::Recipe};
+use super::{network::BatchStatistics, recipe::Recipe, recurrent::State};
 
 /// Weight of a new batch in the running statistics of batch norm.
 const STATISTICS_MOMENTUM: f64 = 0.1;
@@ -25,6 +25,9 @@ pub struct WeightBank {
     device: Device,
     seed: u64,
     parameters: BTreeMap<Key, Parameter>,
+    /// What recurrent networks remember of the text that they learn from, and of that which they are chosen by.
+    pub(super) learning: State,
+    pub(super) choosing: State,
 }
 
 /// Gradients by parameters, flat.
@@ -73,7 +76,7 @@ impl WeightBank {
     /// An empty bank. New parameters are drawn from `seed` and their own name, so they do not
     /// depend on the order in which children come.
     pub fn new(seed: u64, device: Device) -> Self {
-        Self { device, seed, parameters: BTreeMap::new() }
+        Self { device, seed, parameters: BTreeMap::new(), learning: State::new(), choosing: State::new() }
     }
 
     /// The parameters of `graph`, made where they are new; `tracked` ones collect gradients. Others are averages
@@ -111,10 +114,16 @@ impl WeightBank {
     ///
     /// `v <- momentum v + g`, then `w <- w - lr (g + momentum v)` with `g` the clipped gradient plus
     /// weight decay (Nesterov's momentum as in Sutskever et al.).
-    pub fn step(&mut self, graph: &Graph, loan: &Loan, mut gradients: Gradients, lr: f64, recipe: &Recipe) {
+    ///
+    /// False, and nothing changes, where the gradient of a recurrent network is not finite: over many steps it may grow
+    /// beyond all bounds.
+    pub fn step(&mut self, graph: &Graph, loan: &Loan, mut gradients: Gradients, lr: f64, recipe: &Recipe) -> bool {
         let taken = Slopes::of(graph, loan, &mut gradients);
         debug_assert!(!taken.0.is_empty(), "a network without gradients learns nothing");
         let norm = taken.norm();
+        if !graph.memories().is_empty() && !norm.clone().into_scalar::<f32>().is_finite() {
+            return false;
+        }
         // A tensor of one value: scaling needs no look at it from the host.
         let scale = (norm.add_scalar(1e-12).recip().mul_scalar(recipe.clip)).clamp_max(1.0);
         for (key, gradient) in taken.0 {
@@ -132,6 +141,7 @@ impl WeightBank {
             parameter.value = value - step.mul_scalar(lr);
             parameter.velocity = Some(velocity);
         }
+        true
     }
 
     /// Moves parameters by `scale` times what `slopes` has for them.
@@ -214,7 +224,7 @@ impl WeightBank {
         Ok(())
     }
 
-    /// Everything, momentum included: the key is the name, the axes and what it is.
+    /// Everything, momentum and what is remembered included: the key is the name, the axes and what it is.
     pub fn save(&self) -> Weights {
         let mut weights = Weights::default();
         for ((name, shape), parameter) in &self.parameters {
@@ -228,12 +238,27 @@ impl WeightBank {
                 weights.insert(&node, "average", shape.clone(), host(average));
             }
         }
+        for (suffix, state) in [(LEARNING, &self.learning), (CHOOSING, &self.choosing)] {
+            for (name, value) in state {
+                let shape = value.dims().to_vec();
+                weights.insert(name, suffix, shape, value.to_data().iter::<f32>().collect());
+            }
+        }
         weights
     }
 
     /// Exactly what [`WeightBank::save`] returned.
     pub fn restore(&mut self, saved: &Weights) {
         self.parameters.clear();
+        for (suffix, state) in [(LEARNING, &mut self.learning), (CHOOSING, &mut self.choosing)] {
+            state.clear();
+            for (key, stored) in &saved.tensors {
+                if let (Some(name), &[rows, columns]) = (key.strip_suffix(&format!(".{suffix}")), &stored.shape[..]) {
+                    let data = TensorData::new(stored.values.clone(), [rows, columns]);
+                    state.insert(name.to_owned(), Tensor::from_data(data, &self.device));
+                }
+            }
+        }
         for (key, stored) in &saved.tensors {
             let Some((name, _)) = key.strip_suffix(".value").and_then(|node| node.rsplit_once('[')) else { continue };
             let beside = |what: &str| {
@@ -256,6 +281,10 @@ impl WeightBank {
         self.parameters.is_empty()
     }
 }
+
+/// What is remembered, in a saved bank.
+const LEARNING: &str = "learning";
+const CHOOSING: &str = "choosing";
 
 /// Whether a parameter is a scale, a shift or a bias: everything but what convolutions and classifiers multiply with.
 fn is_one_a_channel((_, shape): &Key) -> bool {

@@ -6,12 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use data::{Batches, Part, Pass, Tally};
+use data::{Batches, Part, Pass, Tally, Task};
 use graph::{Graph, Shape, weights::Weights};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Compute, Recipe, Statistics, TrainingSet, WeightBank, count, forward, images,
+    Compute, Recipe, Statistics, TrainingSet, WeightBank, answers, count, forward, images, recurrent,
     shared::{self, Learner},
 };
 use search::{
@@ -138,11 +138,12 @@ impl Fit {
             purpose: "training".to_owned(),
             epoch: epoch as u64,
             batch_size: self.recipe.batch,
-            shuffle: true,
+            shuffle: self.set.part.task != Task::Language,
             keep_partial: true,
             augment: self.set.varied(&self.recipe),
         };
-        Ok(Batches::start(self.set.part.clone(), self.set.train.clone(), &self.set.normalisation, &pass)?)
+        let order = self.set.order(self.recipe.batch);
+        Ok(Batches::start(self.set.part.clone(), order, &self.set.normalisation, &pass)?)
     }
 
     fn keep(&self, bank: &WeightBank, best: &Weights, progress: &Progress) -> Result<()> {
@@ -191,12 +192,12 @@ impl Scorer<'_> {
     fn tally(&mut self, batches: Batches, part: &Part) -> Tally {
         let device = self.compute.device();
         let loan = self.bank.lend(self.graph, false);
-        let mut tally = Tally::of(part);
+        let (mut tally, mut state) = (Tally::of(part), recurrent::State::new());
         for batch in batches {
             let labels = batch.labels.clone();
             shared::on_pool(&device, || {
                 let image = images(batch, part.shape, &device);
-                let (logits, _) = forward(self.graph, &loan, image, Statistics::Running);
+                let (logits, _) = answers(self.graph, &loan, part.task, image, &mut state, Statistics::Running);
                 count(&mut tally, logits, &labels);
             });
         }
@@ -225,7 +226,11 @@ pub fn test(
         normalisation: normalisation.clone(),
         augment: data::Augment::NONE,
     };
-    let batches = shared::scoring(&all, &set, SCORING_BATCH.min(all.len()))?;
+    let batch = match part.task {
+        Task::Classification | Task::Segmentation => SCORING_BATCH,
+        Task::Language => SCORING_STREAMS,
+    };
+    let batches = shared::scoring(&all, &set, batch.min(all.len()))?;
     Ok(Scorer { bank: &mut bank, graph, compute }.tally(batches, part))
 }
 
@@ -257,3 +262,6 @@ pub fn logits(graph: &Graph, weights: &Weights, pixels: Vec<f32>, shape: [usize;
 
 /// Images scored at once: enough to keep the machine busy, little enough for a small one's memory.
 const SCORING_BATCH: usize = 100;
+
+/// Streams that a text is read in while it is scored. Each begins without knowing what stands before it: few are read.
+const SCORING_STREAMS: usize = 10;

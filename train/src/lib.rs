@@ -9,13 +9,15 @@ mod steps;
 pub mod alone;
 pub mod fit;
 pub mod ops;
+pub mod recurrent;
 pub mod relaxed;
 pub mod shared;
 
 use std::sync::Arc;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use data::{Augment, Batch, IGNORED, Normalisation, Part, Tally};
+use data::{Augment, Batch, IGNORED, Normalisation, Part, Tally, Task};
+use graph::Graph;
 
 pub use bank::WeightBank;
 pub use network::{Shares, Statistics, forward, forward_open};
@@ -37,6 +39,14 @@ pub struct TrainingSet {
 }
 
 impl TrainingSet {
+    /// The training records as batches of this size take them: text in streams, everything else as it is, to be shuffled.
+    fn order(&self, batch: usize) -> Vec<usize> {
+        match self.part.task {
+            Task::Classification | Task::Segmentation => self.train.clone(),
+            Task::Language => data::streams(&self.train, batch),
+        }
+    }
+
     /// How training images vary under `recipe`.
     fn varied(&self, recipe: &Recipe) -> Augment {
         let [_, height, width] = self.part.shape;
@@ -113,12 +123,36 @@ fn cross_entropy(logits: Tensor<2>, labels: &[u32], smoothing: f64) -> Tensor<1>
     (burn::tensor::activation::log_softmax(logits, 1) * wanted).sum().mul_scalar(-1.0 / n_known as f64)
 }
 
-/// Counts the answers that `logits` give: of each row the class of its largest value.
+/// Logits for the records of a batch, and what batch norms saw. Of text, memories begin with `state` and leave there what
+/// they end with.
+///
+/// # Shapes
+/// - records: `[batch, channels, height, width]`
+/// - returns `[batch * places, classes]`
+fn answers(
+    graph: &Graph,
+    loan: &bank::Loan,
+    task: Task,
+    records: Tensor<4>,
+    state: &mut recurrent::State,
+    statistics: Statistics,
+) -> (Tensor<2>, Vec<network::BatchStatistics>) {
+    match task {
+        Task::Classification | Task::Segmentation => forward(graph, loan, records, statistics),
+        Task::Language => recurrent::unroll(graph, loan, records, state, statistics, &recurrent::Masks::default()),
+    }
+}
+
+/// Counts the answers that `logits` give: of each row the class of its largest value; of words also how probable those were
+/// that came.
 ///
 /// # Shapes
 /// - logits: `[batch * places, classes]`
 /// - labels: `[batch * places]`
 fn count(tally: &mut Tally, logits: Tensor<2>, labels: &[u32]) {
+    if tally.task() == Task::Language {
+        tally.add_nats(f64::from(recurrent::nats(logits.clone(), labels).into_scalar::<f32>()));
+    }
     let guesses: Tensor<2, Int> = logits.argmax(1);
     let guesses = guesses.into_data();
     tally.add(guesses.iter::<i64>().map(|guess| guess as usize), labels);

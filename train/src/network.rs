@@ -5,7 +5,7 @@ use burn::tensor::{
     module::{adaptive_avg_pool2d, batch_norm, linear},
     ops::{AvgPoolOptions, ConvOptions, MaxPoolOptions},
 };
-use graph::{Activation, Graph, NodeId, Op, Pads, Shape, fold::BN_EPSILON};
+use graph::{Activation, Graph, NodeId, Op, Pads, Shape, Table, fold::BN_EPSILON};
 
 use super::{
     bank::Loan,
@@ -125,6 +125,7 @@ pub(super) fn forward_to(
     let mut seen = Vec::new();
     let (batch, device) = (image.dims()[0], image.device());
     let mut image = Some(image);
+    let run = Run { graph, loan, statistics, shares };
     for step in &steps {
         let id = step.id();
         let reads = shares.reads(graph, step);
@@ -135,18 +136,68 @@ pub(super) fn forward_to(
             let value = if left[at] == 0 { values[at].take() } else { values[at].clone() };
             value.expect("inputs precede their users")
         });
-        let mut one = || inputs.next().expect("shape inference counted the inputs");
         if let Step::Chain(chain) = step {
-            let x = match one() {
+            let x = match inputs.next().expect("a chain has one input") {
                 Value::Left(x, lines) => (x, lines),
                 x => (x.map(), None),
             };
             values[id.index()] = Some(run_chain(chain, x, loan, statistics, &mut seen));
             continue;
         }
-        let own = &loan[id.index()];
         let value = match graph.op(id) {
             Op::Input => Value::Map(image.take().expect("a graph has one input")),
+            Op::Linear(_) if outputs[0] == id => {
+                let dropped = inputs.map(|value| match &noise.dropout {
+                    Some(mask) => Value::Vector(value.vector() * mask.clone()),
+                    None => value,
+                });
+                run.node(id, dropped, &mut seen)
+            }
+            Op::Add if noise.paths.is_some() && Paths::meet_at(graph, id) => {
+                let kept = inputs.zip(&reads).map(|(value, &input)| match (value, &mut noise.paths) {
+                    (Value::Map(x), Some(paths)) if Paths::is_path(&users, graph, input) => {
+                        Value::Map(x * paths.mask())
+                    }
+                    (value, _) => value,
+                });
+                kept.reduce(Value::add).expect("an addition has inputs")
+            }
+            // Without a weight it was not computed.
+            Op::Weigh { .. } if reads.is_empty() => match graph.shape(id) {
+                Shape::Map([channels, height, width]) => {
+                    Value::Map(Tensor::zeros([batch, channels, height, width], &device))
+                }
+                Shape::Vector(features) => Value::Vector(Tensor::zeros([batch, features], &device)),
+            },
+            _ => run.node(id, inputs, &mut seen),
+        };
+        values[id.index()] = Some(value);
+    }
+    let rows = |output: &NodeId| values[output.index()].take().expect("outputs are computed").rows();
+    (outputs.iter().map(rows).collect(), seen)
+}
+
+/// What nodes are computed with.
+pub(super) struct Run<'a> {
+    pub(super) graph: &'a Graph,
+    pub(super) loan: &'a Loan,
+    pub(super) statistics: Statistics,
+    pub(super) shares: &'a Shares,
+}
+
+impl Run<'_> {
+    /// The value of a node from those of its inputs; `seen` takes what batch norm saw.
+    pub(super) fn node(
+        &self,
+        id: NodeId,
+        mut inputs: impl Iterator<Item = Value>,
+        seen: &mut Vec<BatchStatistics>,
+    ) -> Value {
+        let Self { graph, loan, statistics, shares } = self;
+        let mut one = || inputs.next().expect("shape inference counted the inputs");
+        let own = &loan[id.index()];
+        match graph.op(id) {
+            Op::Input | Op::Memory(_) => unreachable!("what is read from outside is not computed"),
             Op::Conv2d(conv) => {
                 let x = one().map();
                 let fan_in = x.dims()[1];
@@ -157,10 +208,6 @@ pub(super) fn forward_to(
             }
             Op::Linear(features) => {
                 let x = one().vector();
-                let x = match &noise.dropout {
-                    Some(mask) if outputs[0] == id => x * mask.clone(),
-                    Some(_) | None => x,
-                };
                 let fan_in = x.dims()[1];
                 let weight = own[0].clone().reshape([*features, fan_in]).transpose();
                 Value::Vector(linear(x, weight, Some(own[1].clone())))
@@ -168,7 +215,7 @@ pub(super) fn forward_to(
             Op::BatchNorm => {
                 let (gamma, beta) = (own[0].clone(), own[1].clone());
                 let epsilon = f64::from(BN_EPSILON);
-                match (one(), statistics) {
+                match (one(), *statistics) {
                     (Value::Map(x), Statistics::Running) => {
                         Value::Map(batch_norm(x, gamma, beta, own[2].clone(), own[3].clone(), epsilon))
                     }
@@ -206,16 +253,25 @@ pub(super) fn forward_to(
                 Value::Map(avg_pool2d(one().map(), options))
             }
             Op::GlobalAvgPool => Value::Vector(adaptive_avg_pool2d(one().map(), [1, 1]).flatten(1, 3)),
-            Op::Add => match noise.paths.as_mut().filter(|_| Paths::meet_at(graph, id)) {
-                None => inputs.reduce(Value::add).expect("an addition has inputs"),
-                Some(paths) => {
-                    let kept = inputs.zip(&reads).map(|(value, &input)| match value {
-                        Value::Map(x) if Paths::is_path(&users, graph, input) => Value::Map(x * paths.mask()),
-                        value => value,
-                    });
-                    kept.reduce(Value::add).expect("an addition has inputs")
+            Op::Add => inputs.reduce(Value::add).expect("an addition has inputs"),
+            Op::Mul => inputs.reduce(Value::mul).expect("a product has inputs"),
+            Op::Sub => {
+                let (a, b) = (one(), one());
+                a.sub(b)
+            }
+            Op::Mean => {
+                let n = graph.inputs(id).len() as f64;
+                match inputs.reduce(Value::add).expect("a mean has inputs") {
+                    Value::Vector(x) => Value::Vector(x.div_scalar(n)),
+                    map => Value::Map(map.map().div_scalar(n)),
                 }
-            },
+            }
+            Op::Embed(Table { words, features }) => {
+                let x = one().vector();
+                let rows = x.dims()[0];
+                let table = own[0].clone().reshape([*words, *features]);
+                Value::Vector(table.select(0, x.reshape([rows]).int()))
+            }
             Op::Mix(key) => {
                 let weights = &shares.weights[*key as usize];
                 let options: Vec<usize> = shares.options(graph, id, *key).map(|(option, _)| option).collect();
@@ -223,18 +279,9 @@ pub(super) fn forward_to(
                     inputs.zip(options).map(|(value, option)| value.times(weights.clone().slice([option..option + 1])));
                 weighed.reduce(Value::add).expect("a mix has options")
             }
-            Op::Weigh { key, option } => match inputs.next() {
-                Some(value) => {
-                    value.times(shares.weights[*key as usize].clone().slice([*option as usize..*option as usize + 1]))
-                }
-                // Without a weight it was not computed.
-                None => match graph.shape(id) {
-                    Shape::Map([channels, height, width]) => {
-                        Value::Map(Tensor::zeros([batch, channels, height, width], &device))
-                    }
-                    Shape::Vector(features) => Value::Vector(Tensor::zeros([batch, features], &device)),
-                },
-            },
+            Op::Weigh { key, option } => {
+                one().times(shares.weights[*key as usize].clone().slice([*option as usize..*option as usize + 1]))
+            }
             Op::Concat => Value::Map(Tensor::cat(inputs.map(Value::map).collect(), 1)),
             Op::ChannelsLast => Value::Map(one().map().permute([0, 2, 3, 1])),
             Op::Resize(size) => Value::Map(resize(one().map(), *size)),
@@ -246,11 +293,8 @@ pub(super) fn forward_to(
                 };
                 Value::Map(Tensor::zeros([x.dims()[0], channels, height, width], &x.device()))
             }
-        };
-        values[id.index()] = Some(value);
+        }
     }
-    let rows = |output: &NodeId| values[output.index()].take().expect("outputs are computed").rows();
-    (outputs.iter().map(rows).collect(), seen)
 }
 
 /// A chain that ends in batch norm.
@@ -280,8 +324,9 @@ fn run_chain(
     }
 }
 
+/// The value of a node.
 #[derive(Clone, Debug)]
-enum Value {
+pub(super) enum Value {
     Map(Tensor<4>),
     /// A map that its readers normalise.
     Left(Tensor<4>, Lines),
@@ -312,7 +357,7 @@ impl Value {
         }
     }
 
-    fn vector(self) -> Tensor<2> {
+    pub(super) fn vector(self) -> Tensor<2> {
         match self {
             Self::Vector(x) => x,
             Self::Map(_) | Self::Left(..) => unreachable!("shape inference gives vectors to operations on vectors"),
@@ -334,6 +379,26 @@ impl Value {
             (Self::Map(a), Self::Map(b)) => Self::Map(a + b),
             (Self::Vector(a), Self::Vector(b)) => Self::Vector(a + b),
             _ => unreachable!("shape inference adds equal shapes, and only chains read what is left to normalise"),
+        }
+    }
+}
+
+impl Value {
+    fn mul(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Map(a), Self::Map(b)) => Self::Map(a * b),
+            (Self::Vector(a), Self::Vector(b)) => Self::Vector(a * b),
+            _ => {
+                unreachable!("shape inference multiplies equal shapes, and only chains read what is left to normalise")
+            }
+        }
+    }
+
+    fn sub(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Map(a), Self::Map(b)) => Self::Map(a - b),
+            (Self::Vector(a), Self::Vector(b)) => Self::Vector(a - b),
+            _ => unreachable!("shape inference subtracts equal shapes, and only chains read what is left to normalise"),
         }
     }
 }

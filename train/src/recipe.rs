@@ -41,6 +41,13 @@ pub struct Recipe {
     /// side; 0 blanks nothing.
     #[serde(default)]
     pub cutout: f64,
+    /// Share of the features of each word that is dropped before a recurrent network reads it, the same ones in a whole
+    /// segment; what the classifier reads is dropped by `dropout_keep`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub drop_input: f64,
+    /// Share of what a recurrent network remembers that is dropped at each step, the same in a whole segment.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub drop_state: f64,
 }
 
 impl Recipe {
@@ -60,6 +67,8 @@ impl Recipe {
             spare_norms: false,
             average: 0.0,
             cutout: 0.0,
+            drop_input: 0.0,
+            drop_state: 0.0,
         }
     }
 
@@ -72,6 +81,12 @@ impl Recipe {
         recipe.schedule.warmup *= factor;
         recipe.schedule.drops = recipe.schedule.drops.map(|drops| drops.map(|it| it * factor));
         recipe
+    }
+
+    /// As language models of Penn TreeBank are trained (DARTS's search): plain gradient descent at a high rate, gradients
+    /// clipped at a norm of 0.25, L2 of 5e-7.
+    pub fn words(epochs: usize, batch: usize, schedule: Schedule) -> Self {
+        Self { momentum: 0.0, weight_decay: 5e-7, clip: 0.25, ..Self::published(epochs, batch, schedule) }
     }
 
     /// Our own, for few epochs: one cycle of the learning rate (L. N. Smith and N. Topin, 2018), small batches, label

@@ -5,16 +5,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use burn::tensor::Device;
-use data::{Augment, Batch, Batches, Pass, Tally};
+use burn::tensor::{Device, Tensor};
+use data::{Augment, Batch, Batches, Pass, Tally, Task, streams};
 use graph::{Graph, NodeId};
 use targets::Cost;
 
 use super::{
-    Compute, Recipe, Statistics, TrainingSet, WeightBank, count, cross_entropy, forward, images,
+    Compute, Recipe, Statistics, TrainingSet, WeightBank, answers, count, cross_entropy, images,
     network::{BatchStatistics, Shares, forward_to},
     noise::{Noise, with_second_classifier},
     ops::is_processor,
+    recurrent::{self, Masks, State},
 };
 use search::{
     Error, Result,
@@ -62,12 +63,12 @@ impl Supernet {
             purpose: "shared training".to_owned(),
             epoch: self.steps / per_pass,
             batch_size: self.recipe.batch,
-            shuffle: true,
+            shuffle: self.set.part.task != Task::Language,
             keep_partial: true,
             augment: self.set.varied(&self.recipe),
         };
-        let mut batches =
-            Batches::start(self.set.part.clone(), self.set.train.clone(), &self.set.normalisation, &pass)?;
+        let order = self.set.order(self.recipe.batch);
+        let mut batches = Batches::start(self.set.part.clone(), order, &self.set.normalisation, &pass)?;
         for _ in 0..self.steps % per_pass {
             batches.next();
         }
@@ -83,7 +84,7 @@ impl Supernet {
         let train: Vec<Vec<usize>> =
             self.set.train.chunks(self.recipe.batch).take(n_batches).map(<[usize]>::to_vec).collect();
         for indices in &train {
-            let (_, seen) = self.run(child, indices, Statistics::Batch);
+            let (_, seen) = self.run(child, indices, Statistics::Batch, &mut State::new());
             if gathered.is_empty() {
                 gathered = seen;
                 continue;
@@ -102,15 +103,21 @@ impl Supernet {
         self.score(child, validation.chunks(self.recipe.batch), Statistics::Running)
     }
 
-    /// Answers for the images at `indices`, and what batch norms saw.
-    fn run(&mut self, child: &Graph, indices: &[usize], statistics: Statistics) -> (Tally, Vec<BatchStatistics>) {
+    /// Answers for the records at `indices`, and what batch norms saw.
+    fn run(
+        &mut self,
+        child: &Graph,
+        indices: &[usize],
+        statistics: Statistics,
+        state: &mut State,
+    ) -> (Tally, Vec<BatchStatistics>) {
         let batch = data::batch(&self.set.part, indices, &self.set.normalisation, None);
         let labels = batch.labels.clone();
         let Self { set, device, bank, .. } = self;
         on_pool(device, || {
             let loan = bank.lend(child, false);
             let image = images(batch, set.part.shape, device);
-            let (logits, seen) = forward(child, &loan, image, statistics);
+            let (logits, seen) = answers(child, &loan, set.part.task, image, state, statistics);
             let mut tally = Tally::of(&set.part);
             count(&mut tally, logits, &labels);
             (tally, seen)
@@ -119,9 +126,29 @@ impl Supernet {
 
     /// Score on the validation images at these indices.
     fn score<'a>(&mut self, child: &Graph, batches: impl Iterator<Item = &'a [usize]>, statistics: Statistics) -> f64 {
-        let mut tally = Tally::of(&self.set.part);
-        batches.for_each(|indices| tally.merge(&self.run(child, indices, statistics).0));
+        let (mut tally, mut state) = (Tally::of(&self.set.part), State::new());
+        batches.for_each(|indices| tally.merge(&self.run(child, indices, statistics, &mut state).0));
         tally.score()
+    }
+}
+
+impl Supernet {
+    /// Score on the next segment of each stream of the validation text. What children have read of the streams before is
+    /// remembered, whichever child it was.
+    fn next_words(&mut self, child: &Graph, batch: usize) -> f64 {
+        let order = streams(&self.set.validation, batch);
+        let batches: Vec<&[usize]> = order.chunks(batch).collect();
+        let at = self.validated as usize % batches.len();
+        self.validated += 1;
+        let mut state = std::mem::take(&mut self.bank.choosing);
+        if at == 0 {
+            state.clear();
+        }
+        let score = self.run(child, batches[at], Statistics::Batch, &mut state).0.score();
+        let is_finite = |value: &Tensor<2>| value.clone().abs().sum().into_scalar::<f32>().is_finite();
+        state.retain(|_, value| is_finite(value));
+        self.bank.choosing = state;
+        score
     }
 }
 
@@ -137,7 +164,15 @@ impl SharedWeights for Supernet {
         let lr = self.recipe.schedule.at(self.steps as f64 / self.n_batches() as f64);
         let Self { set, recipe, seed, device, bank, .. } = self;
         let steps = (recipe.epochs * set.train.len().div_ceil(recipe.batch)) as u64;
-        let loss = Learner::of(child, recipe).step(bank, batch, set, recipe, lr, *seed, [self.steps, steps], device)?;
+        let step = [self.steps, steps];
+        let loss = match Learner::of(child, recipe).step(bank, batch, set, recipe, lr, *seed, step, device) {
+            // A cell drawn at random may grow beyond all bounds: it learns nothing, and the others forget what it said.
+            Err(Error::NotFinite { loss, .. }) if set.part.task == Task::Language => {
+                bank.learning.clear();
+                loss
+            }
+            stepped => stepped?,
+        };
         self.steps += 1;
         let took = started.elapsed();
         self.trained += took;
@@ -148,6 +183,9 @@ impl SharedWeights for Supernet {
     fn accuracy(&mut self, child: &Graph) -> Result<f64> {
         let n = self.set.validation.len();
         let batch = self.recipe.batch.min(n);
+        if self.set.part.task == Task::Language {
+            return Ok(self.next_words(child, batch));
+        }
         let start = (self.validated as usize * batch) % n;
         let indices: Vec<usize> = (start..start + batch).map(|idx| self.set.validation[idx % n]).collect();
         self.validated += 1;
@@ -156,6 +194,10 @@ impl SharedWeights for Supernet {
 
     fn validate(&mut self, child: &Graph) -> Result<f64> {
         let validation = self.set.validation.clone();
+        if self.set.part.task == Task::Language {
+            let batch = self.recipe.batch.min(validation.len());
+            return Ok(self.score(child, streams(&validation, batch).chunks(batch), Statistics::Batch));
+        }
         // Equal batches: batch statistics of a small rest would be poor.
         let n_batches = validation.len().div_ceil(self.recipe.batch);
         let size = validation.len().div_ceil(n_batches);
@@ -215,10 +257,32 @@ impl<'a> Learner<'a> {
             let (graph, labels, n) = (self.graph.as_ref(), batch.labels.clone(), batch.n);
             let image = images(batch, set.part.shape, device).autodiff();
             let loan = bank.lend(graph, true);
-            let noise = Noise::of(recipe, graph, n, seed, [step, steps], device);
-            let (logits, statistics) =
-                forward_to(&self.outputs, graph, &loan, image, Statistics::Batch, noise, &Shares::default());
-            let mut losses = logits.into_iter().map(|it| cross_entropy(it, &labels, recipe.label_smoothing));
+            let (losses, statistics, state) = match set.part.task {
+                Task::Classification | Task::Segmentation => {
+                    let noise = Noise::of(recipe, graph, n, seed, [step, steps], device);
+                    let (logits, statistics) =
+                        forward_to(&self.outputs, graph, &loan, image, Statistics::Batch, noise, &Shares::default());
+                    let losses = logits.into_iter().map(|it| cross_entropy(it, &labels, recipe.label_smoothing));
+                    (losses.collect(), statistics, State::new())
+                }
+                Task::Language => {
+                    let mut state = std::mem::take(&mut bank.learning);
+                    if step.is_multiple_of(set.train.len().div_ceil(recipe.batch) as u64) {
+                        // The text begins again.
+                        state.clear();
+                    }
+                    let masks = Masks::draw(graph, n, recipe, seed, step, device);
+                    let (logits, statistics) =
+                        recurrent::unroll(graph, &loan, image, &mut state, Statistics::Batch, &masks);
+                    let known = labels.iter().filter(|&&label| label != data::IGNORED).count().max(1);
+                    let loss = match recipe.label_smoothing {
+                        0.0 => recurrent::nats(logits, &labels).div_scalar(known as f64),
+                        smoothing => cross_entropy(logits, &labels, smoothing),
+                    };
+                    (vec![loss], statistics, recurrent::detached(state))
+                }
+            };
+            let mut losses = losses.into_iter();
             let loss = losses.next().expect("a network has an output");
             let value = f64::from(loss.clone().into_scalar::<f32>());
             if !value.is_finite() {
@@ -226,7 +290,10 @@ impl<'a> Learner<'a> {
             }
             let whole = losses.fold(loss, |sum, second| sum + second.mul_scalar(recipe.second_classifier));
             let gradients = whole.backward();
-            bank.step(graph, &loan, gradients, lr, recipe);
+            if !bank.step(graph, &loan, gradients, lr, recipe) {
+                return Err(Error::NotFinite { step, loss: f64::INFINITY });
+            }
+            bank.learning = state;
             bank.observe(graph, statistics);
             if 0.0 < recipe.average {
                 bank.average(graph, recipe.average, step);
@@ -242,8 +309,9 @@ pub(super) fn on_pool<T: Send>(device: &Device, run: impl FnOnce() -> T + Send) 
     if is_processor(device) { rayon::scope(|_| run()) } else { run() }
 }
 
-/// Batches of a part in order, without variations, for scoring.
+/// Batches of a part in order, without variations, for scoring; of text in streams.
 pub(super) fn scoring(indices: &[usize], set: &TrainingSet, batch: usize) -> Result<Batches> {
+    let order = if set.part.task == Task::Language { streams(indices, batch) } else { indices.to_vec() };
     let pass = Pass {
         seed: 0,
         purpose: "scoring".to_owned(),
@@ -253,5 +321,5 @@ pub(super) fn scoring(indices: &[usize], set: &TrainingSet, batch: usize) -> Res
         keep_partial: true,
         augment: Augment::NONE,
     };
-    Ok(Batches::start(set.part.clone(), indices.to_vec(), &set.normalisation, &pass)?)
+    Ok(Batches::start(set.part.clone(), order, &set.normalisation, &pass)?)
 }

@@ -19,6 +19,7 @@ fn numbered(n: usize, height: usize, width: usize) -> Part {
         labels: (0..n as u32).collect(),
         classes: (0..n).map(|class| class.to_string()).collect(),
         sound: None,
+        text: None,
         groups: Vec::new(),
     }
 }

@@ -12,3 +12,4 @@ mod robust;
 mod scenes;
 mod sound;
 mod split;
+mod text;

@@ -56,6 +56,7 @@ fn part(n: u32) -> Part {
         shape: SMALL.shape(),
         pixels: Vec::new(),
         sound: Some(sound),
+        text: None,
         labels: (0..n).map(|nth| nth % 3).collect(),
         classes: ["a", "b", "c"].map(str::to_owned).to_vec(),
         groups: (0..n).map(|nth| format!("speaker {}", nth / 3 % 5)).collect(),

@@ -16,6 +16,7 @@ fn labelled(labels: &[u32]) -> Part {
         labels: labels.to_vec(),
         classes: (0..10).map(|class| class.to_string()).collect(),
         sound: None,
+        text: None,
         groups: Vec::new(),
     }
 }

@@ -210,18 +210,22 @@ impl Writer<'_> {
             // `Add` is binary.
             (_, [_, _]) => self.node(&name, "Add", inputs, &output, []),
             (Sum::Sum, _) => self.node(&name, "Sum", inputs, &output, []),
-            (Sum::Chain, _) => {
-                let mut sum = inputs[0].to_owned();
-                let last = inputs.len() - 1;
-                for (idx, input) in inputs.iter().enumerate().skip(1) {
-                    let part = if idx == last { output.clone() } else { self.inner(id, &format!("sum{idx}")) };
-                    let label = if idx == last { name.clone() } else { format!("{name}.sum{idx}") };
-                    self.node(&label, "Add", &[&sum, input], &part, [])?;
-                    sum = part;
-                }
-                Ok(())
-            }
+            (Sum::Chain, _) => self.chain(id, "Add", inputs),
         }
+    }
+
+    /// A binary operator over all inputs, one after the other.
+    pub(super) fn chain(&mut self, id: NodeId, operator: &str, inputs: &[&str]) -> Result<(), ExportError> {
+        let (name, output) = (self.graph.name(id), self.value(id));
+        let mut sum = inputs[0].to_owned();
+        let last = inputs.len() - 1;
+        for (idx, input) in inputs.iter().enumerate().skip(1) {
+            let part = if idx == last { output.clone() } else { self.inner(id, &format!("sum{idx}")) };
+            let label = if idx == last { name.clone() } else { format!("{name}.sum{idx}") };
+            self.node(&label, operator, &[&sum, input], &part, [])?;
+            sum = part;
+        }
+        Ok(())
     }
 }
 

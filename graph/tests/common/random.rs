@@ -99,7 +99,7 @@ fn grow(graph: &mut Graph, rng: &mut Rng) {
         inputs.extend((1..limit).map(|_| rng.pick(&others)));
         inputs
     };
-    let (word, op, inputs) = match rng.range(0, 19) {
+    let (word, op, inputs) = match rng.range(0, 21) {
         0..=5 => ("conv", Op::Conv2d(conv(shape.channels(), rng)), vec![input]),
         6..=7 => ("norm", Op::BatchNorm, vec![input]),
         8..=10 => ("act", Op::Activation(rng.pick(&ACTIVATIONS)), vec![input]),
@@ -119,8 +119,14 @@ fn grow(graph: &mut Graph, rng: &mut Rng) {
             ("concat", Op::Concat, inputs)
         }
         18 => ("same", Op::Identity, vec![input]),
-        _ if rng.chance(40) => ("zero", Op::Zero(rng.range(1, 3)), vec![input]),
-        _ if rng.chance(60) => ("resize", Op::Resize([rng.range(1, 9), rng.range(1, 9)]), vec![input]),
+        20 if rng.chance(50) => ("product", Op::Mul, alike(rng, 2, &|it| it == shape)),
+        20 => {
+            let n_inputs = rng.range(2, 4);
+            ("average", Op::Mean, alike(rng, n_inputs, &|it| it == shape))
+        }
+        21 => ("less", Op::Sub, alike(rng, 2, &|it| it == shape)),
+        19 if rng.chance(60) => ("zero", Op::Zero(rng.range(1, 3)), vec![input]),
+        _ if rng.chance(90) => ("resize", Op::Resize([rng.range(1, 9), rng.range(1, 9)]), vec![input]),
         _ => return,
     };
     if let Some(added) = try_add(graph, rng, word, op, &inputs)

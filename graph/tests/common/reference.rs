@@ -103,6 +103,27 @@ fn step(graph: &Graph, weights: &Weights, id: NodeId, inputs: &[&Value], image: 
             })
         }
         Op::Mix(_) | Op::Weigh { .. } => unreachable!("what is still open has no one value"),
+        Op::Mul => {
+            let first = x();
+            Value::from_fn(first.channels, first.height, first.width, |c, y, x| {
+                inputs.iter().map(|it| it.at(c, y, x)).product()
+            })
+        }
+        Op::Sub => {
+            let (a, b) = (inputs[0], inputs[1]);
+            Value::from_fn(a.channels, a.height, a.width, |c, y, x| a.at(c, y, x) - b.at(c, y, x))
+        }
+        Op::Mean => {
+            let first = x();
+            Value::from_fn(first.channels, first.height, first.width, |c, y, x| {
+                inputs.iter().map(|it| it.at(c, y, x)).sum::<f64>() / inputs.len() as f64
+            })
+        }
+        Op::Embed(table) => {
+            let (rows, word) = (parameter("weight"), x().data[0] as usize);
+            Value::from_fn(table.features, 1, 1, |feature, _, _| rows[word * table.features + feature])
+        }
+        Op::Memory(features) => Value::from_fn(*features, 1, 1, |_, _, _| 0.0),
         Op::Concat => {
             let (height, width) = (x().height, x().width);
             let data: Vec<f64> = inputs.iter().flat_map(|it| it.data.clone()).collect();

@@ -12,10 +12,13 @@ pub mod enas_micro;
 pub mod fabric;
 pub mod front_end;
 pub mod layers;
+pub mod lstm;
 pub mod modules;
 pub mod nas_bench_201;
 pub mod nasnet;
 mod parts;
+pub mod recurrent;
+pub mod rnn_tree;
 pub mod trellis;
 
 use std::fmt::Debug;
@@ -34,13 +37,14 @@ use crate::chooser::{Chooser, Odometer};
 pub struct Scale {
     /// `N`: cells or layers stacked, reductions not counted.
     pub layers: usize,
-    /// `F`: channels of the first cells; doubled at each reduction.
+    /// `F`: channels of the first cells; doubled at each reduction. Of a recurrent network the features of its state.
     pub channels: usize,
     /// `[channels, height, width]` of one image, or of the features of one clip. Features may be a line,
     /// `[coefficients, 1, frames]`, instead of a plane, `[1, frames, coefficients]`: all windows then have one row
-    /// ([`Graph::narrow`]), and the network turns the plane itself.
+    /// ([`Graph::narrow`]), and the network turns the plane itself. Of text `[1, 1, places]`: a
+    /// network reads one word after the other.
     pub input: [usize; 3],
-    /// Classes predicted.
+    /// Classes predicted; words of the vocabulary.
     pub classes: usize,
     /// What makes the features of a clip, where the network does that itself: as it is deployed, not as it is trained.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -31,6 +31,9 @@ pub struct Settings {
     pub aggregate: usize,
     /// Weight of the entropy of the controller's answers in the reward.
     pub entropy_weight: f64,
+    /// `c`: what accuracy is multiplied with in the reward; 80 for language models, whose accuracy is 1 / perplexity.
+    #[serde(default = "one")]
+    pub reward_scale: f64,
     /// Weight of a soft bound in the reward: at twice a bound this much accuracy is lost, and no more than nine times as
     /// much. ENAS knows no bounds; the form is B-ENAS's additive one.
     pub alpha: f64,
@@ -69,6 +72,7 @@ impl Settings {
             controller_steps: 30,
             aggregate: 10,
             entropy_weight: 1e-4,
+            reward_scale: one(),
             alpha: 0.1,
             candidates: 100,
             finalists: 10,
@@ -92,10 +96,30 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// The search for recurrent cells. The reward is the paper's `c / perplexity` and the bounds of the logits are its text's;
+    /// the controller's rate and the constant `c`, NAS-RL's, are reconstructions.
+    pub fn recurrent() -> Self {
+        let micro = Self::micro();
+        let controller = ControllerSettings {
+            lr: 3.5e-4,
+            temperature: 5.0,
+            tanh_constant: 2.5,
+            op_tanh_reduce: 1.0,
+            ..micro.controller
+        };
+        Self { reward_scale: 80.0, controller, ..micro }
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self::micro()
     }
+}
+
+fn one() -> f64 {
+    1.0
 }
 
 /// ENAS. The shared parameters Omega live in the evaluator, theta in the controller.
@@ -281,11 +305,11 @@ impl Enas {
 
     /// Accuracy and entropy, less a penalty for each soft bound that is broken.
     fn reward(&self, accuracy: f64, walked: &Walked, cost: &Cost, study: &Study) -> f64 {
-        let Settings { alpha, entropy_weight, .. } = self.settings;
+        let Settings { alpha, entropy_weight, reward_scale, .. } = self.settings;
         let soft = study.budget.bounds.iter().filter(|bound| !bound.hard);
         let excesses = soft.filter_map(|bound| Some(bound.excess(cost.get(bound.metric)?.value)));
         let penalty: f64 = excesses.map(|excess| Penalty::Slope.of(excess, 1.0)).sum();
-        Reward::Additive.of(accuracy, penalty, alpha) + entropy_weight * walked.entropy()
+        Reward::Additive.of(reward_scale * accuracy, penalty, alpha) + entropy_weight * walked.entropy()
     }
 
     fn sample<S: SearchSpace>(&mut self, space: &S) -> (S::Arch, Walked) {

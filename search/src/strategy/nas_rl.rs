@@ -5,7 +5,7 @@
 //! servers as they come. Here one controller proposes its `m` children together, and an evaluator with several devices
 //! may train them at once; gradients are never stale, so that the same seed finds the same networks.
 //!
-//! The recurrent cells that the paper searches as well are not here, nor is the small grid over training's settings in
+//! Not here is the small grid over training's settings in
 //! which its best network was trained at last.
 
 use data::keyed;
@@ -33,8 +33,22 @@ pub struct Settings {
     pub samples_a_depth: usize,
     /// Layers that they grow by, in spaces that can grow; 0 keeps them as they are.
     pub growth: usize,
+    /// The reward is this power of the accuracy: its cube, and of language models the square of 1 / perplexity.
+    #[serde(default = "cube")]
+    pub reward_power: i32,
+    /// `c`: what that is multiplied with: 80 for language models.
+    #[serde(default = "one")]
+    pub reward_scale: f64,
     /// The controller.
     pub controller: ControllerSettings,
+}
+
+fn cube() -> i32 {
+    3
+}
+
+fn one() -> f64 {
+    1.0
 }
 
 impl Default for Settings {
@@ -51,11 +65,20 @@ impl Default for Settings {
             baseline_decay: BASELINE_DECAY,
             ..ControllerSettings::default()
         };
-        Self { children: 8, last_epochs: 5, samples_a_depth: 1600, growth: 2, controller }
+        let (reward_power, reward_scale) = (cube(), one());
+        Self { children: 8, last_epochs: 5, samples_a_depth: 1600, growth: 2, reward_power, reward_scale, controller }
     }
 }
 
 impl Settings {
+    /// Section 4.2, for recurrent cells of language models: the reward is `c / perplexity^2`, gradients are of 10 children,
+    /// and the rate is 5e-4. What is trained at last stands for all epochs: the paper prints no window there.
+    pub fn recurrent() -> Self {
+        let images = Self::default();
+        let controller = ControllerSettings { lr: 5e-4, ..images.controller };
+        Self { children: 10, last_epochs: 1, growth: 0, reward_power: 2, reward_scale: 80.0, controller, ..images }
+    }
+
     /// Ours, for hundreds of networks where the paper trained thousands: each update counts for more.
     pub fn short() -> Self {
         let paper = Self::default();
@@ -119,12 +142,12 @@ impl NasRl {
         if layers == 0 { None } else { space.deeper(layers) }
     }
 
-    /// Section 4.1: the cube of the best accuracy of the last five epochs, of which soft bounds leave their share: the
-    /// paper knows none. Nothing for what was not trained.
+    /// Section 4.1: the cube of the best accuracy of the last five epochs (4.2: `c / perplexity^2`), of which soft bounds
+    /// leave their share: the paper knows none. Nothing for what was not trained.
     fn reward(&self, told: &Told) -> Option<f64> {
         told.accuracy?;
         let last = told.curve.iter().rev().take(self.settings.last_epochs.max(1));
         let best = last.copied().fold(0.0, f64::max);
-        Some(best.powi(3) * told.soft)
+        Some(self.settings.reward_scale * best.powi(self.settings.reward_power) * told.soft)
     }
 }

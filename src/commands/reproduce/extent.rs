@@ -1,5 +1,7 @@
 //! How much of a paper's schedule is run.
 
+use ::data::{Task, TextOptions};
+
 use crate::{cli::ReproductionScale, papers::Paper};
 
 /// How much is done.
@@ -21,6 +23,15 @@ pub(super) struct Extent {
 }
 
 impl ReproductionScale {
+    /// How text is read: with the paper's vocabulary and segments, or smaller ones.
+    pub(super) fn text(self) -> TextOptions {
+        match self {
+            Self::Demo => TextOptions { vocabulary: 100, segment: 10 },
+            Self::Small => TextOptions { vocabulary: 2_000, ..TextOptions::default() },
+            Self::Paper => TextOptions::default(),
+        }
+    }
+
     pub(super) fn extent(self, paper: Paper) -> Extent {
         // Greedy search first tries each block alone, 192 of them.
         let at_least = |evaluations| if paper == Paper::Rcas { 400.max(evaluations) } else { evaluations };
@@ -44,6 +55,26 @@ impl ReproductionScale {
                 full: [5, 8],
                 final_epochs: 30,
                 batch: 8,
+            },
+            Self::Demo if paper.task() == Task::Language => Extent {
+                images: Some([40, 20]),
+                evaluations: 3,
+                epochs: 1,
+                shared_epochs: 2,
+                proxy: [1, 8],
+                full: [1, 12],
+                final_epochs: 3,
+                batch: 8,
+            },
+            Self::Small if paper.task() == Task::Language => Extent {
+                images: Some([6_000, 800]),
+                evaluations: 24,
+                epochs: 2,
+                shared_epochs: 6,
+                proxy: [1, 64],
+                full: [1, 96],
+                final_epochs: 10,
+                batch: 32,
             },
             Self::Demo if paper.is_relaxed() => Extent {
                 images: Some([128, 100]),
@@ -104,6 +135,9 @@ impl ReproductionScale {
                     Paper::Darts | Paper::DartsSecondOrder => (0, 0, 600),
                     // The paper counts 1.5 M steps of crops of a set eight times as large as ours. Reconstruction.
                     Paper::AutoDeeplab => (0, 0, 500),
+                    Paper::NasRlPtb => (15_000, 35, 300),
+                    // As long as Li and Talwalkar's final evaluations.
+                    Paper::EnasPtb | Paper::RandomWsPtb => (0, 0, 3_600),
                 };
                 let (proxy, full) = match paper {
                     Paper::Nasnet => ([2, 32], [6, 32]),
@@ -113,6 +147,8 @@ impl ReproductionScale {
                     Paper::Bsn => ([8, 128], [8, 128]),
                     Paper::Darts | Paper::DartsSecondOrder => ([8, 16], [20, 36]),
                     Paper::AutoDeeplab => ([12, 8], [12, 20]),
+                    // DARTS's sizes, for the others as well. Reconstruction.
+                    Paper::EnasPtb | Paper::RandomWsPtb | Paper::NasRlPtb => ([1, 300], [1, 850]),
                     Paper::Enas
                     | Paper::RandomWs
                     | Paper::Asha
@@ -125,10 +161,12 @@ impl ReproductionScale {
                     Paper::Bsn => 300,
                     Paper::Darts | Paper::DartsSecondOrder => 50,
                     Paper::AutoDeeplab => 40,
+                    Paper::RandomWsPtb => 50,
                     _ => 150,
                 };
                 let batch = match paper {
                     Paper::AutoDeeplab => 2,
+                    _ if paper.task() == Task::Language => 64,
                     _ if paper.is_relaxed() => 64,
                     _ => 128,
                 };

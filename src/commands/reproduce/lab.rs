@@ -19,8 +19,8 @@ use search::{
     pricing::Pricer,
     space::{
         Relax, Scale, SearchSpace, blocks::BlockSpace, cell::CellSpace, chain::ChainSpace, darts::DartsSpace, deeplab,
-        ds_cnn, enas_macro::EnasMacro, enas_micro::EnasMicro, fabric::Fabric, layers::LayerSpace, modules::ModuleSpace,
-        nasnet::NasNetSpace, trellis::Trellis,
+        ds_cnn, enas_macro::EnasMacro, enas_micro::EnasMicro, fabric::Fabric, layers::LayerSpace, lstm,
+        modules::ModuleSpace, nasnet::NasNetSpace, recurrent::RecurrentSpace, rnn_tree::TreeSpace, trellis::Trellis,
     },
     strategy::{
         Chosen, Strategy,
@@ -59,6 +59,8 @@ const SETUP: &str = "setup.json";
 pub(super) struct Lab {
     paper: Paper,
     pub(super) name: String,
+    /// Whether it is the text of the figures that were printed of language models.
+    pub(super) is_same_data: bool,
     pub(super) set: TrainingSet,
     test: Arc<::data::Part>,
     target: Target,
@@ -75,11 +77,15 @@ impl Lab {
         let Some(name) = args.data.clone().or_else(|| paper.data().map(str::to_owned)) else {
             let holds = match paper.task() {
                 Task::Segmentation => "train/images, train/masks, the same in val, and classes.txt",
-                Task::Classification | Task::Language => "a sub-folder of WAV files for each word",
+                Task::Classification => "a sub-folder of WAV files for each word",
+                Task::Language => {
+                    "train.txt, valid.txt and test.txt, or Penn TreeBank as ptb.train.txt, ptb.valid.txt and ptb.test.txt"
+                }
             };
             return Err(exit::usage(format!("name a folder with --data: {holds}")));
         };
-        let source = open_source(&name, Options::default())?;
+        let source = open_source(&name, Options { text: args.scale.text(), ..Options::default() })?;
+        let is_same_data = source.is_penn_treebank();
         let part = Arc::new(source.train()?);
         if part.task != paper.task() {
             let (theirs, this) = (paper.task(), part.task);
@@ -104,7 +110,8 @@ impl Lab {
         let test = Arc::new(source.test()?);
         // Words are spotted on a board; the other figures know no target.
         let target = Target::find(if paper == Paper::Kws { "rpi4" } else { "host" })?;
-        Ok(Self { paper, name, set, test, target, extent, scale: args.scale, seed: args.seed, folder, compute })
+        let (scale, seed) = (args.scale, args.seed);
+        Ok(Self { paper, name, is_same_data, set, test, target, extent, scale, seed, folder, compute })
     }
 
     /// Says in the folder what is done there. What was done for something else is not gone on with.
@@ -161,6 +168,29 @@ impl Lab {
             Paper::RandomWs => {
                 let outcome = self.random_ws(&cells, &mut self.study(&none)?, shared_epochs * 300, &none)?;
                 Ok((outcome, None))
+            }
+            Paper::EnasPtb => {
+                let paper = enas::Settings::recurrent();
+                let controller = hasty(paper.controller.clone());
+                let settings = enas::Settings { epochs: shared_epochs, controller, ..paper };
+                let space = RecurrentSpace::enas();
+                self.shared(&space, &mut Enas::new(settings, space.given(), proxy, full, seed), none)
+            }
+            Paper::RandomWsPtb => {
+                // Half of what the paper scores: a segment of text takes longer than a batch of small images.
+                let scored = if is_paper { 2_000 } else { 50 * shared_epochs };
+                let outcome = self.random_ws(&RecurrentSpace::darts(), &mut self.study(&none)?, scored, &none)?;
+                Ok((outcome, None))
+            }
+            Paper::NasRlPtb => {
+                let paper = nas_rl::Settings::recurrent();
+                let short = nas_rl::Settings {
+                    children: 4,
+                    controller: search::policy::ControllerSettings { lr: 0.01, ..paper.controller.clone() },
+                    ..paper.clone()
+                };
+                let settings = if is_paper { paper } else { short };
+                self.alone(&TreeSpace::default(), &mut NasRl::new(settings, effort, seed), effort, none)
             }
             Paper::NasRl => {
                 let settings = if is_paper { nas_rl::Settings::default() } else { nas_rl::Settings::short() };
@@ -232,10 +262,14 @@ impl Lab {
 
     /// The published network that stands beside what was found, by the same recipe on the same data.
     pub(super) fn published(&self, paper: Paper) -> Result<Option<Outcome>> {
+        let full = self.size(self.extent.full);
+        if paper.task() == Task::Language {
+            let graph = lstm::lstm(&full).map_err(search::Error::from)?;
+            return self.train("lstm", [graph.clone(), graph], Found::default()).map(Some);
+        }
         if paper != Paper::Kws {
             return Ok(None);
         }
-        let full = self.size(self.extent.full);
         let build = |scale: &Scale| ds_cnn::build(scale).map_err(search::Error::from);
         self.train("ds-cnn", [build(&full.trained())?, build(&full)?], Found::default()).map(Some)
     }
@@ -398,6 +432,11 @@ impl Lab {
         if self.paper == Paper::Rcas {
             return self.in_steps(epochs, [0.4, 0.7, 0.9]);
         }
+        if self.paper.task() == Task::Language {
+            let schedule =
+                Schedule { max: 20.0, min: 0.5, period: epochs as f64, growth: 1.0, warmup: 0.0, drops: None };
+            return Recipe::words(epochs, self.extent.batch, schedule);
+        }
         let schedule = Schedule { max: 0.05, min: 0.001, period: epochs as f64, growth: 1.0, warmup: 0.0, drops: None };
         Recipe::published(epochs, self.extent.batch, schedule)
     }
@@ -429,6 +468,10 @@ impl Lab {
             | Paper::RandomWs
             | Paper::Kws
             | Paper::AutoDeeplab => common,
+            // As DARTS drops out in its final training; its averaged gradient descent is a cosine here. Reconstruction.
+            Paper::EnasPtb | Paper::RandomWsPtb | Paper::NasRlPtb => {
+                Recipe { drop_input: 0.65, drop_state: 0.25, dropout_keep: 0.25, weight_decay: 8e-7, ..common }
+            }
         }
     }
 

@@ -5,7 +5,7 @@ mod extent;
 mod lab;
 mod verdict;
 
-use ::data::Tally;
+use ::data::{Tally, Task};
 use anyhow::Result;
 use serde::Serialize;
 use targets::{Figure, Metric};
@@ -83,6 +83,9 @@ struct Reproduction {
     /// Printed figures of other data sets, which say nothing about these.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     elsewhere: Vec<Elsewhere>,
+    /// Whether this is their data after all.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    is_same_data: bool,
     ours: Outcome,
     random: Option<Outcome>,
     /// A published network, trained by the same recipe on the same data.
@@ -105,7 +108,7 @@ pub fn run(args: &ReproduceArgs) -> Result<Exit> {
     let (ours, random) = lab.reproduce(args.paper)?;
     let published = lab.published(args.paper)?;
     let plain = lab.plain(args.paper, &ours)?;
-    let verdict = verdict(args, &ours, random.as_ref(), plain.as_ref());
+    let verdict = verdict(args, &ours, random.as_ref(), plain.as_ref(), published.as_ref(), lab.is_same_data);
     let reproduction = Reproduction {
         paper: name,
         scale,
@@ -115,6 +118,7 @@ pub fn run(args: &ReproduceArgs) -> Result<Exit> {
         seed: args.seed,
         printed: args.paper.printed().to_vec(),
         elsewhere: args.paper.elsewhere().to_vec(),
+        is_same_data: lab.is_same_data,
         ours,
         random,
         published,
@@ -158,7 +162,11 @@ fn show(it: &Reproduction) {
             terminal::print(&format!("{:<10} latency {}", "", latency.describe(Metric::Latency)));
         }
     };
-    let noun = if it.bounds.is_empty() { "images" } else { "clips" };
+    let noun = match it.ours.test.task() {
+        Task::Language => "segments of text",
+        Task::Classification | Task::Segmentation if it.bounds.is_empty() => "images",
+        Task::Classification | Task::Segmentation => "clips",
+    };
     terminal::print(&format!("{} at {} scale on {} ({} training {noun})", it.paper, it.scale, it.data, it.images));
     for bound in &it.bounds {
         terminal::print(&format!("budget     {bound}"));
@@ -173,11 +181,10 @@ fn show(it: &Reproduction) {
     if let Some(plain) = &it.plain {
         line("plain", plain);
     }
-    for Elsewhere { what, measure, percent, data, params, tag } in &it.elsewhere {
+    for Elsewhere { what, measure, value, data, params, tag } in &it.elsewhere {
+        let other = if it.is_same_data { "" } else { "; another data set, cannot be compared" };
         let params = params.map_or(String::new(), |it| format!("  {it} M parameters"));
-        terminal::print(&format!(
-            "printed    {what}: {percent} % {measure} on {data}{params}  [{tag}; another data set, cannot be compared]"
-        ));
+        terminal::print(&format!("printed    {what}: {value} {measure} on {data}{params}  [{tag}{other}]"));
     }
     for Printed { what, error, params, tag } in &it.printed {
         let params = params.map_or(String::new(), |it| format!("  {it} M parameters"));

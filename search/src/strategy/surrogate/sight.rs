@@ -84,7 +84,8 @@ impl Sight {
                     convs += 1;
                 }
                 Op::MaxPool(_) | Op::AvgPool(_) | Op::GlobalAvgPool => pools += 1,
-                Op::Add | Op::Concat | Op::Mix(_) => sums += 1,
+                Op::Add | Op::Mul | Op::Sub | Op::Mean | Op::Concat | Op::Mix(_) => sums += 1,
+                Op::Embed(table) => weights += table.words * table.features,
                 Op::Input
                 | Op::BatchNorm
                 | Op::Activation(_)
@@ -92,6 +93,7 @@ impl Sight {
                 | Op::Resize(_)
                 | Op::Identity
                 | Op::Zero(_)
+                | Op::Memory(_)
                 | Op::Weigh { .. } => {}
             }
         }
@@ -112,7 +114,7 @@ fn seen(graph: &Graph) -> Vec<Seen> {
         let inputs = || graph.inputs(id).iter().filter_map(|input| arrives[input.index()]);
         let first = inputs().next();
         arrives.push(match graph.op(id) {
-            Op::Input => Some(id),
+            Op::Input | Op::Memory(_) => Some(id),
             Op::Zero(_) => None,
             Op::Identity => first,
             Op::Add if inputs().count() == 1 => first,
@@ -187,11 +189,16 @@ fn operation(op: &Op) -> u64 {
         | Op::Activation(_)
         | Op::GlobalAvgPool
         | Op::Add
+        | Op::Mul
+        | Op::Sub
+        | Op::Mean
         | Op::Concat
         | Op::ChannelsLast
         | Op::Resize(_)
         | Op::Identity
         | Op::Zero(_)
+        | Op::Embed(_)
+        | Op::Memory(_)
         | Op::Mix(_)
         | Op::Weigh { .. } => name,
     }

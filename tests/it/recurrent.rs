@@ -1,0 +1,129 @@
+//! Language models: one step in two engines, with what is remembered carried from step to step; what the gate and the engine
+//! make of such files; and a paper reproduced on a small text.
+
+use data::keyed;
+use export::{Metadata, onnx};
+use graph::{Graph, cost::static_cost, weights::Weights};
+use runtime::{
+    engine::Model,
+    stream::Stream,
+    validate::{Limits, validate},
+};
+use search::{
+    chooser::Uniform,
+    space::{Scale, SearchSpace, lstm, recurrent::RecurrentSpace, rnn_tree::TreeSpace},
+};
+
+use crate::{
+    micro::{run, workplace},
+    side_by_side::said_json,
+};
+
+const WORDS: usize = 40;
+const SCALE: Scale =
+    Scale { layers: 1, channels: 12, input: [1, 1, 35], classes: WORDS, front_end: None, task: data::Task::Language };
+
+/// Weights between -0.3 and 0.3: trees multiply what they make.
+fn weights(graph: &Graph, seed: u64) -> Weights {
+    let mut weights = export::placeholder_weights(graph, seed);
+    for (key, tensor) in &mut weights.tensors {
+        let mut rng = keyed::rng(seed, key, 0);
+        let unit = || f64::from(keyed::below(&mut rng, 1 << 20)) / f64::from(1 << 20);
+        let values = std::iter::repeat_with(unit).take(tensor.values.len());
+        tensor.values = values.map(|it| (0.6 * it - 0.3) as f32).collect();
+    }
+    weights
+}
+
+fn networks() -> Vec<(String, Graph)> {
+    let mut all = vec![("lstm".to_owned(), lstm::lstm(&SCALE)), ("elman".to_owned(), lstm::elman(&SCALE))];
+    for step in 0..20 {
+        for space in [RecurrentSpace::enas(), RecurrentSpace::darts()] {
+            let cell = space.sample(&mut Uniform::new(5, "cells", step));
+            all.push((format!("{cell:?}"), space.build(&cell, &SCALE)));
+        }
+        let tree = TreeSpace::default().sample(&mut Uniform::new(5, "trees", step));
+        all.push((format!("{tree:?}"), TreeSpace::default().build(&tree, &SCALE)));
+    }
+    all.into_iter().map(|(name, graph)| (name, graph.expect("cells always fit"))).collect()
+}
+
+#[test]
+fn engines_agree_word_by_word() {
+    let text = [7, 0, 39, 7, 12];
+    for (nth, (name, graph)) in networks().into_iter().enumerate() {
+        let weights = weights(&graph, nth as u64);
+        let expected = ::train::recurrent::logits(&graph, &weights, &text).expect("weights of this network");
+        let file = onnx(&graph, &weights, &Metadata::default()).expect("it can be exported");
+        let info = validate(&file, &Limits::default()).expect("the gate lets it in");
+        let n_memories = graph.memories().len();
+        assert_eq!((info.inputs.len(), info.outputs.len()), (1 + n_memories, 1 + n_memories), "{name}");
+        assert_eq!(info.inputs[1].name, "memory0_in");
+        assert_eq!((info.outputs[0].shape.as_slice(), info.outputs[1].name.as_str()), (&[1, WORDS][..], "memory0_out"));
+        let cost = static_cost(&graph);
+        assert_eq!((info.macs, info.parameters), (cost.macs, cost.params), "{name}");
+        let mut stream = Stream::new(Model::from_bytes(&file).expect("tract loads it")).expect("it is recurrent");
+        let read = |stream: &mut Stream| -> Vec<f32> {
+            text.iter().flat_map(|&word| stream.step(&[word as f32]).expect("tract runs it")).collect()
+        };
+        let found = read(&mut stream);
+        assert_eq!(found.len(), text.len() * WORDS);
+        let largest = expected.iter().fold(1.0, |a: f32, b| a.max(b.abs()));
+        for (at, (a, b)) in found.iter().zip(&expected).enumerate() {
+            assert!((a - b).abs() <= 1e-5 * largest, "{name}: {a} and {b} at {at}, of values up to {largest}");
+        }
+        // The same word again, after another: a network that remembers answers otherwise.
+        assert_ne!(found[..WORDS], found[3 * WORDS..4 * WORDS], "{name}");
+        assert_ne!(read(&mut stream), found, "the text goes on");
+        stream.forget();
+        assert_eq!(read(&mut stream), found, "and begins anew");
+    }
+}
+
+#[test]
+fn what_is_not_recurrent_is_no_stream() {
+    let model = Model::from_bytes(&runtime::reference::onnx()).expect("tract loads it");
+    let error = Stream::new(model).err().expect("an image network remembers nothing");
+    assert!(error.to_string().contains("memory0_in"), "{error}");
+}
+
+/// Sentences in which the last word depends on the first.
+fn novel(n: usize) -> String {
+    let mut text = String::new();
+    for line in 0..n {
+        let (who, what) = [("anna", "dances"), ("pierre", "thinks"), ("natasha", "sings")][(line * 7 + line / 5) % 3];
+        text.push_str(&format!("{who} said that at the ball {who} {what}\n\n"));
+    }
+    text
+}
+
+/// Three papers at once: each searches, trains what it found and an LSTM, and asks the test text.
+#[test]
+fn language_models_are_found_on_a_folder_of_text() {
+    let folder = workplace();
+    std::fs::create_dir(folder.path().join("novel")).expect("a temporary folder can be written");
+    for (name, n) in [("train.txt", 90), ("valid.txt", 30), ("test.txt", 20)] {
+        std::fs::write(folder.path().join("novel").join(name), novel(n)).expect("a temporary folder can be written");
+    }
+    run(&folder, "data check novel")
+        .expect(0, &["810 words", "0.00 % of them not of the vocabulary", "270 words of valid"]);
+    for (paper, strategy) in [("random-ws-ptb", "random-ws"), ("enas-ptb", "enas"), ("nas-rl-ptb", "nas-rl")] {
+        let said = run(&folder, &format!("reproduce {paper} --scale demo --data novel --run {paper} --json"));
+        said.expect(0, &[]);
+        let found = &said_json(&said.stdout)[0];
+        assert_eq!((&found["ours"]["strategy"], &found["published"]["strategy"]), (&strategy.into(), &"lstm".into()));
+        assert_eq!(found["random"].is_null(), paper == "random-ws-ptb");
+        assert_eq!(found["ours"]["test"]["asked"], 179, "every word but the first");
+        assert!(found["elsewhere"].as_array().is_some_and(|it| 3 <= it.len()), "{found}");
+        let verdict = found["verdict"].as_str().expect("a verdict is a line");
+        assert!(verdict.contains("are of Penn TreeBank: nothing to compare with"), "{verdict}");
+        assert!(verdict.contains("by the LSTM, with one seed"), "{verdict}");
+    }
+    // What is recorded is not trained again.
+    let again = run(&folder, "reproduce random-ws-ptb --scale demo --data novel --run random-ws-ptb");
+    again.expect(0, &["cannot be compared", "test perplexity"]);
+    run(&folder, "reproduce enas-ptb --scale demo").expect(2, &["--data", "ptb.train.txt"]);
+    run(&folder, "reproduce enas-ptb --scale demo --data fashion-tiny --run other").expect(2, &["language modelling"]);
+    run(&folder, "reproduce enas --scale demo --data novel --run other").expect(2, &["language modelling"]);
+    run(&folder, "search --target rpi4 --data novel").expect(2, &["running text", "reproduce enas-ptb"]);
+}
