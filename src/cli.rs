@@ -263,6 +263,10 @@ pub struct MeasureArgs {
     /// Run folder
     #[arg(long, value_name = "DIR")]
     pub run: Option<PathBuf>,
+    /// Of a network that hears: the latency of each frame of a stream, where features are kept from frame to frame;
+    /// fails unless it keeps up
+    #[arg(long, requires = "run")]
+    pub per_frame: bool,
     /// Kind of board [default: that of the device or of the run, else host]
     #[arg(long, value_name = "NAME|FILE")]
     pub target: Option<String>,

@@ -7,7 +7,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use targets::{Allow, Bound, Figure, Judgement, Measurement, Metric, Protocol, Target};
 
 use super::{
-    Images, count, report,
+    Images, count, frames, report,
     settle::{self, settle},
 };
 use crate::{
@@ -25,6 +25,7 @@ use crate::{
 pub fn run(args: &MeasureArgs) -> Result<Exit> {
     match (&args.model, &args.run) {
         (Some(model), _) => file(args, model),
+        (None, Some(run)) if args.per_frame => frames::run(args, run),
         (None, Some(run)) => of_run(args, run),
         (None, None) => Err(exit::usage("name a MODEL.onnx, or a run with --run")),
     }

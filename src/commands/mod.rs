@@ -11,6 +11,7 @@ pub mod doctor;
 mod dry_run;
 pub mod explain;
 pub mod export;
+mod frames;
 pub mod inspect;
 pub mod measure;
 pub mod ranking;

@@ -81,6 +81,11 @@ fn recordings_become_a_model_that_reads_samples() {
     run(&folder, "inspect run/model.onnx").expect(0, &["[1, 1, 1, 16000]", "Transpose"]);
     run(&folder, "report --run run").expect(0, &[]);
 
+    // A stream, frame by frame: what must be said of it is the same.
+    run(&folder, "measure --run run --per-frame --quick --allow-noisy")
+        .expect(0, &["features of a frame", "% of the 20 ms", "differ by at most", "network.onnx"]);
+    run(&folder, "inspect run/frame.onnx").expect(0, &["[1, 1, 1, 480]", "[1, 1, 1, 10]"]);
+
     // With the coefficients as channels, cells of one dimension: fewer parameters, and nothing to turn.
     run(&folder, "search --config words.toml --cells 1d --run line").expect(0, &["within budget"]);
     let line = json(&folder.path().join("line/receipt.json"));
@@ -92,6 +97,11 @@ fn recordings_become_a_model_that_reads_samples() {
     let inspected = run(&folder, "inspect line/model.onnx");
     inspected.expect(0, &["[1, 1, 1, 16000]"]);
     assert!(!inspected.stdout.contains("Transpose"), "{}", inspected.stdout);
+    let told = run(&folder, "measure --run line --per-frame --quick --allow-noisy --json");
+    told.expect(0, &[]);
+    let told = told.json();
+    let value = |what: &str| told[what]["value"].as_f64().expect("a number");
+    assert!(0.0 < value("frame") && value("frame") < value("both") && value("network") < value("both"), "{told}");
     run(&folder, "search --data fashion-tiny --cells 1d --dry-run").expect(2, &["--cells 1d", "only sound"]);
     run(&folder, "search --data words --cells 3d").expect(2, &["--cells 3d", "1d or 2d"]);
     run(&folder, "data check words --sample-rate 8kHz").expect(5, &["16000 Hz", "8000 Hz"]);

@@ -47,6 +47,16 @@ pub(super) fn add(graph: &mut Graph, front_end: &FrontEnd, is_line: bool) -> Res
     })
 }
 
+/// The front end as a network of its own.
+///
+/// # Errors
+/// None for settings that [`FrontEnd::check`] accepts.
+pub fn alone(front_end: &FrontEnd) -> Result<Graph, GraphError> {
+    let mut graph = Graph::default();
+    add(&mut graph, front_end, false)?;
+    Ok(graph)
+}
+
 /// The given weights, under the names of the nodes.
 pub fn weights(front_end: &FrontEnd, normalisation: &Normalisation) -> Weights {
     let mut weights = Weights::default();
