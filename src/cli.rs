@@ -573,6 +573,7 @@ const REPRODUCE_HELP: &str = "\
 Examples:
   pipeline reproduce rcas --scale demo --data cifar100/        # minutes: shows the whole way
   pipeline reproduce enas --scale small                        # after pipeline data get cifar10
+  pipeline reproduce auto-deeplab --data camvid/               # scenes: train/images, train/masks, val/..., classes.txt
   pipeline reproduce nasnet --scale paper                      # the published schedule: for a GPU
 
 At demo and small scale a printed error cannot be decided, and the verdict says so; whether the method beats random

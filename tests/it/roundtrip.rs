@@ -21,12 +21,15 @@ use graph::{
 use runtime::engine::Model;
 use search::{
     chooser::Uniform,
-    space::{Scale, SearchSpace, Task, cell::CellSpace},
+    space::{Scale, SearchSpace, Task, cell::CellSpace, trellis::Trellis},
 };
 use tempfile::TempDir;
 
 /// Networks compared.
 const N: u64 = 200;
+
+/// Networks beside those that give a class for every pixel.
+const N_SCENES: u64 = 20;
 
 /// Largest absolute difference of a logit that counts as the same network.
 const TOLERANCE: f32 = 1e-4;
@@ -45,7 +48,7 @@ pub(crate) struct Case {
 /// One test, because the choice of Burn's kernels is the process's.
 #[test]
 fn engines_agree() {
-    let cases: Vec<Case> = (0..N).map(case).collect();
+    let cases: Vec<Case> = (0..N).map(case).chain((0..N_SCENES).map(scene)).collect();
     for case in &cases {
         let (first, rest) = case.expected.split_first().expect("a class at least");
         assert!(case.expected.iter().all(|it| it.is_finite()), "{}: {:?}", case.name, case.expected);
@@ -63,7 +66,10 @@ fn engines_agree() {
         let mut model = Model::from_bytes(&case.file).expect("tract loads what we export");
         model.run(&case.image).expect("tract runs it")
     });
-    println!("{N} networks, logits up to {largest:.1}: generic operations {generic:.1e}, tract {tract:.1e}");
+    println!(
+        "{} networks, logits up to {largest:.1}: generic operations {generic:.1e}, tract {tract:.1e}",
+        cases.len()
+    );
     if let Some(onnxruntime) = onnxruntime {
         onnxruntime.compare(&cases);
     }
@@ -108,9 +114,32 @@ pub(crate) fn case(step: u64) -> Case {
     let space = CellSpace::default();
     let cell = space.sample(&mut Uniform::new(5, "roundtrip cell", step));
     let graph = space.build(&cell, &scale).expect("it builds at any size");
-    let weights = weights(&graph, &mut rng);
-    let image = (0..shape.iter().product()).map(|_| uniform(&mut rng, -2.0, 2.0)).collect();
-    let name = format!("network{step}");
+    complete(format!("network{step}"), graph, shape, &mut rng)
+}
+
+/// Network `step` of those that give a class for every pixel.
+fn scene(step: u64) -> Case {
+    let mut rng = keyed::rng(5, "roundtrip scene", step);
+    let mut within = |low: u32, high: u32| (low + keyed::below(&mut rng, high - low + 1)) as usize;
+    let shape = [within(1, 3), within(3, 40), within(3, 40)];
+    let scale = Scale {
+        layers: 0,
+        channels: within(1, 4),
+        input: shape,
+        classes: within(2, 5),
+        front_end: None,
+        task: Task::Segmentation,
+    };
+    let space = Trellis { layers: within(1, 5), blocks: within(1, 2) };
+    let route = space.sample(&mut Uniform::new(5, "roundtrip route", step));
+    let graph = space.build(&route, &scale).expect("it builds at any size");
+    complete(format!("scene{step}"), graph, shape, &mut rng)
+}
+
+/// The network with random weights, a random image, and what Burn makes of it.
+fn complete(name: String, graph: Graph, shape: [usize; 3], rng: &mut ChaCha8Rng) -> Case {
+    let weights = weights(&graph, rng);
+    let image = (0..shape.iter().product()).map(|_| uniform(rng, -2.0, 2.0)).collect();
     let metadata = Metadata { entries: [("name".to_owned(), name.clone())].into() };
     let file = export::onnx(&graph, &weights, &metadata).expect("the network is complete");
     let mut case = Case { name, graph, file, weights, image, shape, expected: Vec::new() };

@@ -132,7 +132,8 @@ pub(super) fn best_pairs<A: Clone, B: Clone>(
     mut first: impl Iterator<Item = (f64, A)>,
     mut second: impl Iterator<Item = (f64, B)>,
 ) -> impl Iterator<Item = (A, B)> {
-    let (mut firsts, mut seconds): (Vec<(f64, A)>, Vec<(f64, B)>) = (Vec::new(), Vec::new());
+    let mut firsts: Vec<(f64, A)> = Vec::new();
+    let mut seconds: Vec<(f64, B)> = Vec::new();
     let mut next = BinaryHeap::new();
     let mut has_begun = false;
     std::iter::from_fn(move || {

@@ -219,7 +219,7 @@ impl Trellis {
     fn network(
         &self,
         scale: &Scale,
-        add_block: &mut dyn FnMut(&mut Graph, &mut [State], usize, usize) -> Result<NodeId, GraphError>,
+        add_block: AddBlock<'_>,
         wire: impl FnOnce(&mut Builder) -> Result<(), GraphError>,
     ) -> Result<Graph, GraphError> {
         let mut graph = Graph::default();
@@ -476,13 +476,16 @@ struct Map {
     level: usize,
 }
 
+/// Makes a block of the states before it; it is told its number and its filters.
+type AddBlock<'a> = &'a mut dyn FnMut(&mut Graph, &mut [State], usize, usize) -> Result<NodeId, GraphError>;
+
 /// A network that is being built.
 struct Builder<'a> {
     graph: Graph,
     scale: Scale,
     n_blocks: usize,
     stem: NodeId,
-    add_block: &'a mut dyn FnMut(&mut Graph, &mut [State], usize, usize) -> Result<NodeId, GraphError>,
+    add_block: AddBlock<'a>,
 }
 
 impl Builder<'_> {
