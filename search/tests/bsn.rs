@@ -169,7 +169,10 @@ fn without_a_way_the_cheapest_stands_in() {
     let graph = SMALL.build(&SMALL.cheapest()[0], &scale(8, 32)).expect("it fits");
     let convs: Vec<String> =
         graph.ids().filter(|id| matches!(graph.op(*id), Op::Conv2d(_))).map(|id| graph.name(id)).collect();
-    assert_eq!(convs, ["stem/conv", "layer1/scale1/from0/conv", "layer2/scale1/from3/conv", "layer3/scale1/from5/conv"]);
+    assert_eq!(
+        convs,
+        ["stem/conv", "layer1/scale1/from0/conv", "layer2/scale1/from3/conv", "layer3/scale1/from5/conv"]
+    );
 }
 
 /// What edges are worth, by their names: some of them harm. A network's quality lies in `(0, 1)`.
