@@ -126,10 +126,15 @@ impl Writer<'_> {
             Op::Mul => self.chain(id, "Mul", &inputs),
             Op::Sub => self.node(&name, "Sub", &inputs, &output, []),
             Op::Mean => self.node(&name, "Mean", &inputs, &output, []),
-            Op::Embed(_) => {
-                let (number, row) = (self.inner(id, "number"), self.inner(id, "row"));
+            Op::Embed(table) => {
+                // Cut off at the ends of the table: no number leads beyond it.
+                let [first, last, within, number, row] =
+                    ["first", "last", "within", "number", "row"].map(|part| self.inner(id, part));
+                self.file.constant(&first, Tensor::new(Vec::new(), &[0.0]));
+                self.file.constant(&last, Tensor::new(Vec::new(), &[(table.words - 1) as f32]));
+                self.node(&format!("{name}.clip"), "Clip", &[inputs[0], &first, &last], &within, [])?;
                 let to = [("to", Attribute::Int(INT64))];
-                self.node(&format!("{name}.cast"), "Cast", &inputs[..1], &number, to)?;
+                self.node(&format!("{name}.cast"), "Cast", &[&within], &number, to)?;
                 let axis = [("axis", Attribute::Int(0))];
                 self.node(&name, "Gather", &[inputs[1], &number], &row, axis)?;
                 self.node(&format!("{name}.flatten"), "Flatten", &[&row], &output, [("axis", Attribute::Int(1))])

@@ -1,7 +1,7 @@
 //! What stands in an exported file, operation by operation.
 
 use export::{ExportError, Metadata, onnx, placeholder_weights};
-use graph::{Activation, Conv2d, Graph, NodeId, Op, Pads, Pool2d, Shape};
+use graph::{Activation, Conv2d, Graph, NodeId, Op, Pads, Pool2d, Shape, Table};
 use onnx_protobuf::{AttributeProto, AttributeValue, Message, ModelProto, NodeProto, TensorProto};
 
 #[path = "../../graph/tests/common/mod.rs"]
@@ -121,12 +121,37 @@ fn operations_without_weights() {
     row(Op::GlobalAvgPool, 1, &mean);
     row(Op::Add, 2, &["Add cell1/layer(image, image) -> n1 {}"]);
     row(Op::Add, 3, &["Sum cell1/layer(image, image, image) -> n1 {}"]);
+    row(Op::Mul, 2, &["Mul cell1/layer(image, image) -> n1 {}"]);
+    row(Op::Sub, 2, &["Sub cell1/layer(image, image) -> n1 {}"]);
+    row(Op::Mean, 3, &["Mean cell1/layer(image, image, image) -> n1 {}"]);
     row(Op::Concat, 2, &["Concat cell1/layer(image, image) -> n1 {axis: 1}"]);
     row(Op::ChannelsLast, 1, &["Transpose cell1/layer(image) -> n1 {perm: [0, 2, 3, 1]}"]);
     let resized =
         "Resize cell1/layer(image, , , n1.sizes) -> n1 {mode: linear, coordinate_transformation_mode: half_pixel}";
     check(Op::Resize([5, 16]), MAP, 1, &[resized], &[("n1.sizes", &[4])]);
     row(Op::Zero(3), 1, &["Constant cell1/layer() -> n1 {value: 144 zero bytes as [1, 4, 3, 3]}"]);
+}
+
+/// One step: what is remembered comes in and goes out, and the number of a word is cut off at the ends of the table.
+#[test]
+fn a_recurrent_network_is_one_step() {
+    let mut graph = Graph::default();
+    let word = graph.input(Shape::Vector(1));
+    let memory = graph.memory("h", 3);
+    let table = Table { words: 7, features: 3 };
+    let row = graph.add("embed", Op::Embed(table), &[word]).expect("the shapes fit");
+    let sum = graph.add("sum", Op::Add, &[row, memory]).expect("the shapes fit");
+    graph.remember(memory, sum).expect("the shapes are the same");
+    let decoded = decode(&graph);
+    let expected = [
+        "Clip embed.clip(image, n2.first, n2.last) -> n2.within {}",
+        "Cast embed.cast(n2.within) -> n2.number {to: 7}",
+        "Gather embed(n2.weight, n2.number) -> n2.row {axis: 0}",
+        "Flatten embed.flatten(n2.row) -> n2 {axis: 1}",
+        "Add sum(n2, memory0_in) -> logits {}",
+        "Identity h.next(logits) -> memory0_out {}",
+    ];
+    assert_eq!(lines(&decoded), expected);
 }
 
 #[test]

@@ -322,3 +322,39 @@ fn admits_the_real_models() {
         assert_eq!(info.outputs[0].shape.len(), 2, "{}", path.display());
     }
 }
+
+/// Rows of a table for numbers that the run brings: they must be cut off within it.
+#[test]
+fn a_table_is_read_within_its_rows() {
+    let check = |last: f32, is_clipped: bool, words: Option<&str>| {
+        let mut model = cnn();
+        let graph = model.graph.mut_or_insert_default();
+        let mut limit = |name: &str, value: f32| {
+            let mut constant = tensor(name, &[]);
+            constant.float_data = vec![value];
+            graph.initializer.push(constant);
+        };
+        limit("first", 0.0);
+        limit("last", last);
+        let from = if is_clipped { "within" } else { "pool_out" };
+        graph.node.truncate(3);
+        graph.node.push(node("clip", "Clip", &["pool_out", "first", "last"], "within"));
+        let mut cast = node("cast", "Cast", &[from], "number");
+        let mut to = attribute("to", &[]);
+        (to.type_, to.i) = (AttributeType::INT.into(), 7);
+        cast.attribute.push(to);
+        graph.node.push(cast);
+        graph.node.push(node("row", "Gather", &["conv.weight", "number"], "scores"));
+        let found = validate(&model.write_to_bytes().expect("small"), &Limits::default());
+        match words {
+            // One number for each of four channels, and a filter for each number.
+            None => assert_eq!(found.expect("every row is there").outputs[0].shape, [1, 4, 1, 1, 3, 3, 3]),
+            Some(words) => assert!(found.is_err_and(|why| why.to_string().contains(words)), "{last}"),
+        }
+    };
+    check(3.0, true, None);
+    check(3.9, true, None);
+    check(4.0, true, Some("known only when it runs"));
+    check(f32::NAN, true, Some("known only when it runs"));
+    check(3.0, false, Some("known only when it runs"));
+}

@@ -38,6 +38,8 @@ struct Fact {
     /// The numbers themselves, where they are few and known: shapes travel as tensors.
     ints: Option<Vec<i64>>,
     floats: Option<Vec<f32>>,
+    /// What every number lies between, whatever the run brings, where the file cuts them off.
+    range: Option<[f32; 2]>,
 }
 
 impl Fact {
@@ -54,6 +56,7 @@ impl From<&Constant> for Fact {
             dtype: constant.dtype,
             ints: constant.ints.clone(),
             floats: constant.floats.clone(),
+            range: None,
         }
     }
 }
@@ -196,6 +199,16 @@ impl Walk<'_> {
         self.input(node, idx).and_then(|fact| fact.ints.clone()).ok_or_else(|| known_late(node, idx))
     }
 
+    /// What a `Clip` cuts off at, where its file says both.
+    fn limits_of(&self, node: &Node) -> Option<[f32; 2]> {
+        let limit = |idx: usize| match self.input(node, idx)?.floats.as_deref()? {
+            &[limit] => Some(limit),
+            _ => None,
+        };
+        let (min, max) = (limit(1)?, limit(2)?);
+        (min <= max).then_some([min, max])
+    }
+
     /// Input `idx` as sizes: integers that follow from the file and are not negative.
     fn sizes(&self, node: &Node, idx: usize) -> Result<Vec<usize>, Wrong> {
         let ints = self.ints(node, idx)?;
@@ -218,6 +231,9 @@ impl Walk<'_> {
                 axis_of(node, first.len())?;
                 // Shapes are cast between the integer types, 6 and 7, on their way.
                 let keeps = node.op == "Identity" || matches!(attribute_int(node, "to"), Some(6 | 7));
+                if node.op == "Clip" {
+                    return Ok(vec![Fact { range: self.limits_of(node), ..Fact::of(first) }]);
+                }
                 return Ok(if keeps { vec![numbers(first)] } else { vec![Fact::of(first); node.outputs.len()] });
             }
             Rule::Broadcast => {

@@ -158,9 +158,17 @@ impl Walk<'_> {
     }
 
     pub(super) fn gather(&self, node: &Node, data: &[usize]) -> Result<Fact, Wrong> {
-        let (indices, picked) = (self.shape(node, 1)?, self.ints(node, 1)?);
+        let indices = self.shape(node, 1)?;
         let axis = axis_in(attribute_int(node, "axis").unwrap_or(0), data.len())?;
         let size = data[axis] as i64;
+        // Rows of a table for what the run brings: every number that is cut off within the table is one.
+        if let Some([min, max]) = self.input(node, 1).and_then(|fact| fact.range)
+            && 0.0 <= min
+            && (max as i64) < size
+        {
+            return Ok(Fact::of([&data[..axis], indices, &data[axis + 1..]].concat()));
+        }
+        let picked = self.ints(node, 1)?;
         if let Some(idx) = picked.iter().find(|&&idx| idx < -size || idx >= size) {
             return Err(("indices", format!("hold {idx}, outside a dimension of {size}")));
         }
