@@ -343,12 +343,13 @@ impl Relax for Trellis {
                             }
                         });
                     }
-                    maps.push(Map { node: builder.sum("cell", layer, level, &ends)?, level });
+                    let node = within(&mut builder.graph, layer, level, |graph| sum(graph, "sum", &ends))?;
+                    maps.push(Map { node, level });
                 }
                 (before, last) = (last, maps);
             }
             let heads = last.into_iter().map(|map| builder.head(map)).collect::<Result<Vec<_>, _>>()?;
-            builder.sum("logits", 0, 0, &heads)?;
+            sum(&mut builder.graph, "logits", &heads)?;
             Ok(())
         })
     }
@@ -519,15 +520,6 @@ impl Builder<'_> {
         })
     }
 
-    /// The sum of these, under this label; one of them needs none.
-    fn sum(&mut self, label: &'static str, layer: usize, level: usize, ends: &[NodeId]) -> Result<NodeId, GraphError> {
-        match ends {
-            &[one] => Ok(one),
-            many if label == "cell" => within(&mut self.graph, layer, level, |graph| graph.add("sum", Op::Add, many)),
-            many => self.graph.add(label, Op::Add, many),
-        }
-    }
-
     /// The logits of each pixel.
     fn head(&mut self, map: Map) -> Result<NodeId, GraphError> {
         let Self { graph, scale, n_blocks, .. } = self;
@@ -535,6 +527,11 @@ impl Builder<'_> {
         let filters = *n_blocks * scale.channels;
         graph.within(("head", stride), |graph| aspp::add(graph, scale, map.node, stride, filters))
     }
+}
+
+/// The sum of these, under this label; one alone needs none.
+fn sum(graph: &mut Graph, label: &'static str, ends: &[NodeId]) -> Result<NodeId, GraphError> {
+    if let &[one] = ends { Ok(one) } else { graph.add(label, Op::Add, ends) }
 }
 
 fn within<T>(graph: &mut Graph, layer: usize, level: usize, build: impl FnOnce(&mut Graph) -> T) -> T {
