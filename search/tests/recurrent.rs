@@ -1,15 +1,25 @@
 //! Spaces of recurrent cells: their sizes, their questions, what they build and what is the cheapest.
 
+use std::time::Duration;
+
 use graph::{Activation, Graph, Op, cost::static_cost};
 use search::{
     chooser::{Kind, Recorded, Replay, Uniform},
+    evaluator::{Evaluation, Evaluator, Job},
     policy::{Controller, ControllerSettings},
     space::{
         Scale, SearchSpace, all, lstm,
         recurrent::{Function, Node, RecurrentCell, RecurrentSpace, Style},
         rnn_tree::{Combine, Step, Tree, TreeSpace},
     },
+    strategy::{
+        Strategy, enas,
+        nas_rl::{self, NasRl},
+    },
+    study::{Study, Unwatched},
+    trials::Effort,
 };
+use targets::{Budget, Cost};
 
 const HIDDEN: usize = 10;
 const WORDS: usize = 50;
@@ -202,4 +212,59 @@ fn a_controller_answers_every_question() {
         let (cell, walked) = controller.sample(data::keyed::rng(1, "walk", 0), |chooser| space.sample(chooser));
         assert_eq!(walked.answers.len(), 2 * cell.nodes.len() + usize::from(space.style == Style::Enas));
     }
+}
+
+/// Settings that were written before rewards had a power and a scale mean what they meant.
+#[test]
+fn rewards_of_images_are_what_they_were() {
+    fn check<T: serde::Serialize + serde::de::DeserializeOwned + PartialEq + std::fmt::Debug>(now: &T, new: &[&str]) {
+        let mut stored = serde_json::to_value(now).expect("plain data");
+        let table = stored.as_object_mut().expect("settings are a table");
+        for key in new {
+            assert!(table.remove(*key).is_some(), "{key}");
+        }
+        assert_eq!(serde_json::from_value::<T>(stored).expect("it was complete before"), *now);
+    }
+    check(&nas_rl::Settings::default(), &["reward_power", "reward_scale"]);
+    check(&enas::Settings::micro(), &["reward_scale"]);
+    let words = nas_rl::Settings::recurrent();
+    assert_eq!((words.reward_power, words.reward_scale, words.children, words.controller.lr), (2, 80.0, 10, 5e-4));
+    let words = enas::Settings::recurrent();
+    assert_eq!((words.reward_scale, words.controller.temperature, words.controller.tanh_constant), (80.0, 5.0, 2.5));
+}
+
+/// Scores of made-up language models: the fewer hyperbolic tangents, the better.
+struct Guess;
+
+impl Evaluator for Guess {
+    fn evaluate(&mut self, jobs: &[Job<'_>]) -> search::Result<Vec<Evaluation>> {
+        let score = |job: &Job<'_>| {
+            let n_tanh = job.graph.ids().filter(|&id| *job.graph.op(id) == Op::Activation(Activation::Tanh)).count();
+            0.01 / (1.0 + n_tanh as f64)
+        };
+        Ok(jobs.iter().map(|job| Evaluation { curve: vec![score(job)], took: Duration::ZERO }).collect())
+    }
+
+    fn cost(&mut self, _: &Graph) -> search::Result<Cost> {
+        Ok(Cost::default())
+    }
+}
+
+/// Perplexities are tiny scores: it is their square times `c` that NAS-RL learns from, and it does.
+#[test]
+fn nas_rl_learns_from_perplexities() {
+    let effort = Effort { evaluations: 300, epochs: 1, patience: 10, proxy: SCALE, full: SCALE };
+    let controller = ControllerSettings { lr: 0.02, ..nas_rl::Settings::recurrent().controller };
+    let settings = nas_rl::Settings { children: 4, controller, ..nas_rl::Settings::recurrent() };
+    let tanhs = |tree: &Tree| tree.nodes.iter().filter(|step| step.function == Function::Tanh).count();
+    let mut study = Study::new(Budget::default(), Box::new(Unwatched));
+    let space = TreeSpace { base: 4 };
+    let found = NasRl::new(settings, effort, 1).search(&space, &mut Guess, &mut study).expect("nothing can fail");
+    assert_eq!(tanhs(&found[0].arch), 0, "a tree without any was found");
+    // Trials in their order: the later ones have fewer.
+    let trees = study.trials().iter().map(|it| serde_json::from_value(it.arch.clone()).expect("a tree was recorded"));
+    let trees: Vec<Tree> = trees.collect();
+    let mean = |trees: &[Tree]| trees.iter().map(tanhs).sum::<usize>() as f64 / trees.len() as f64;
+    let [early, late] = [mean(&trees[..100]), mean(&trees[200..])];
+    assert!(late < 0.8 * early, "{late} after {early}");
 }

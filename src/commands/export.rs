@@ -3,7 +3,7 @@
 
 use std::{borrow::Cow, path::Path};
 
-use ::data::Tally;
+use ::data::{Tally, Task};
 use ::train::{TrainingSet, fit::logits};
 use anyhow::{Context, Result};
 use export::{Lowering, Metadata};
@@ -53,6 +53,9 @@ const COMPARED: usize = 32;
 
 /// The same of a network that has logits for every pixel.
 const COMPARED_MAPS: usize = 4;
+
+/// Words of the validation text that they are compared on, each by a process of its own.
+const COMPARED_WORDS: usize = 6;
 
 /// The command.
 pub fn run(args: &ExportArgs) -> Result<Exit> {
@@ -165,19 +168,17 @@ fn prove(folder: &RunFolder, graph: &Graph, weights: &Weights, images: &Images, 
     Ok(Exported { bytes, parity, probe, test, tuned: None })
 }
 
-/// Compares trainer and runtime on real images of the validation part.
+/// Compares trainer and runtime on real images, or words, of the validation part.
 ///
 /// # Errors
 /// A logit differs by more than rounding explains.
 pub fn parity(model: &Path, graph: &Graph, weights: &Weights, set: &TrainingSet) -> Result<Parity> {
-    let worker = on_device::worker()?;
-    let n_compared = if set.part.places() == 1 { COMPARED } else { COMPARED_MAPS };
-    let compared: Vec<usize> = set.validation.iter().copied().take(n_compared).collect();
-    let batch = data::deployed_batch(&set.part, &compared, &set.normalisation);
-    let found = worker.check(model, &batch.pixels).context("the runtime cannot run the model")?;
-    let expected = logits(graph, weights, batch.pixels, set.part.deployed_shape())?;
-    let (max_difference, allowed) = compare(&expected, &found.values);
-    let parity = Parity { images: compared.len(), max_difference };
+    let (images, expected, found) = match set.part.task {
+        Task::Classification | Task::Segmentation => of_images(model, graph, weights, set)?,
+        Task::Language => of_words(model, graph, weights, set)?,
+    };
+    let (max_difference, allowed) = compare(&expected, &found);
+    let parity = Parity { images, max_difference };
     if allowed < max_difference {
         let message = format!(
             "the runtime computes something else than was trained: a logit differs by {max_difference:.2e}, more than \
@@ -187,6 +188,34 @@ pub fn parity(model: &Path, graph: &Graph, weights: &Weights, set: &TrainingSet)
         return Err(Failure { exit: Exit::Rejected, message }.into());
     }
     Ok(parity)
+}
+
+/// Images compared, and the logits of trainer and runtime.
+fn of_images(model: &Path, graph: &Graph, weights: &Weights, set: &TrainingSet) -> Result<(usize, Vec<f32>, Vec<f32>)> {
+    let worker = on_device::worker()?;
+    let n_compared = if set.part.places() == 1 { COMPARED } else { COMPARED_MAPS };
+    let compared: Vec<usize> = set.validation.iter().copied().take(n_compared).collect();
+    let batch = data::deployed_batch(&set.part, &compared, &set.normalisation);
+    let found = worker.check(model, &batch.pixels).context("the runtime cannot run the model")?;
+    let expected = logits(graph, weights, batch.pixels, set.part.deployed_shape())?;
+    Ok((compared.len(), expected, found.values))
+}
+
+/// The same of words, one after the other: the runtime is brought what it remembered of those before.
+fn of_words(model: &Path, graph: &Graph, weights: &Weights, set: &TrainingSet) -> Result<(usize, Vec<f32>, Vec<f32>)> {
+    let worker = on_device::worker()?;
+    let text = set.part.text.as_ref().context("a language model reads text")?;
+    let first = set.validation.first().copied().unwrap_or(0);
+    let words: Vec<u32> = text.segment(first, set.part.places()).iter().copied().take(COMPARED_WORDS).collect();
+    let n_remembered = graph.memories().iter().map(|it| graph.shape(it.node).elements()).sum();
+    let (mut state, mut found) = (vec![0.0; n_remembered], Vec::new());
+    for &word in &words {
+        let input = [&[word as f32], state.as_slice()].concat();
+        let mut outputs = worker.check(model, &input).context("the runtime cannot run the model")?.values;
+        state = outputs.split_off(outputs.len().saturating_sub(n_remembered));
+        found.extend(outputs);
+    }
+    Ok((words.len(), ::train::recurrent::logits(graph, weights, &words)?, found))
 }
 
 /// How far a logit of `found` is from that in `expected` at most, and how far it may be: rounding

@@ -116,13 +116,16 @@ fn language_models_are_found_on_a_folder_of_text() {
         assert_eq!(found["random"].is_null(), paper == "random-ws-ptb");
         assert_eq!(found["ours"]["test"]["asked"], 179, "every word but the first");
         assert!(found["elsewhere"].as_array().is_some_and(|it| 3 <= it.len()), "{found}");
+        let parity = &found["ours"]["shipped"]["parity"];
+        assert!(parity["max_difference"].as_f64().is_some_and(|it| it < 1e-3), "{parity}");
+        assert_eq!(parity["images"], 6, "so many words");
         let verdict = found["verdict"].as_str().expect("a verdict is a line");
         assert!(verdict.contains("are of Penn TreeBank: nothing to compare with"), "{verdict}");
         assert!(verdict.contains("by the LSTM, with one seed"), "{verdict}");
     }
     // What is recorded is not trained again.
     let again = run(&folder, "reproduce random-ws-ptb --scale demo --data novel --run random-ws-ptb");
-    again.expect(0, &["cannot be compared", "test perplexity"]);
+    again.expect(0, &["cannot be compared", "test perplexity", "model.onnx", "on 6 words"]);
     run(&folder, "reproduce enas-ptb --scale demo").expect(2, &["--data", "ptb.train.txt"]);
     run(&folder, "reproduce enas-ptb --scale demo --data fashion-tiny --run other").expect(2, &["language modelling"]);
     run(&folder, "reproduce enas --scale demo --data novel --run other").expect(2, &["language modelling"]);

@@ -67,13 +67,13 @@ impl ReproductionScale {
                 batch: 8,
             },
             Self::Small if paper.task() == Task::Language => Extent {
-                images: Some([6_000, 800]),
-                evaluations: 24,
+                images: Some([4_000, 600]),
+                evaluations: 16,
                 epochs: 2,
                 shared_epochs: 6,
-                proxy: [1, 64],
-                full: [1, 96],
-                final_epochs: 10,
+                proxy: [1, 48],
+                full: [1, 64],
+                final_epochs: 8,
                 batch: 32,
             },
             Self::Demo if paper.is_relaxed() => Extent {

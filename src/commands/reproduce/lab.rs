@@ -172,7 +172,8 @@ impl Lab {
             Paper::EnasPtb => {
                 let paper = enas::Settings::recurrent();
                 let controller = hasty(paper.controller.clone());
-                let settings = enas::Settings { epochs: shared_epochs, controller, ..paper };
+                let controller_steps = if is_paper { paper.controller_steps } else { 10 };
+                let settings = enas::Settings { epochs: shared_epochs, controller_steps, controller, ..paper };
                 let space = RecurrentSpace::enas();
                 self.shared(&space, &mut Enas::new(settings, space.given(), proxy, full, seed), none)
             }
@@ -516,6 +517,10 @@ impl Lab {
         let tested = fit::test(&graph, &fitted.weights, &self.test, &self.set.normalisation, self.compute)?;
         let shipped = match name {
             darts::NAME if self.paper == Paper::AutoDeeplab => Some(self.ship(&deployed, &fitted.weights)?),
+            enas::NAME | nas_rl::NAME if self.paper.task() == Task::Language => {
+                Some(self.ship(&deployed, &fitted.weights)?)
+            }
+            random_ws::NAME if self.paper == Paper::RandomWsPtb => Some(self.ship(&deployed, &fitted.weights)?),
             _ => None,
         };
         let cost = static_cost(&deployed);

@@ -135,6 +135,8 @@ pub fn run(args: &ReproduceArgs) -> Result<Exit> {
 }
 
 fn show(it: &Reproduction) {
+    let task = it.ours.test.task();
+    let compared = if task == Task::Language { "words" } else { "images" };
     let line = |who: &str, outcome: &Outcome| {
         terminal::print(&format!(
             "{who:<10} {:<12} {:>6} trials  {:>9} parameters  {:>9} MACs  test {}",
@@ -154,15 +156,15 @@ fn show(it: &Reproduction) {
         }
         if let Some(Shipped { file, bytes, parity }) = &outcome.shipped {
             terminal::print(&format!(
-                "{:<10} {file}: {bytes} bytes; the engine's logits differ by {:.1e} at most, on {} images",
-                "", parity.max_difference, parity.images
+                "{:<10} {file}: {bytes} bytes; the engine's logits differ by {:.1e} at most, on {} {}",
+                "", parity.max_difference, parity.images, compared
             ));
         }
         if let Some(latency) = &outcome.latency {
             terminal::print(&format!("{:<10} latency {}", "", latency.describe(Metric::Latency)));
         }
     };
-    let noun = match it.ours.test.task() {
+    let noun = match task {
         Task::Language => "segments of text",
         Task::Classification | Task::Segmentation if it.bounds.is_empty() => "images",
         Task::Classification | Task::Segmentation => "clips",
