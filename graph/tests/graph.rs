@@ -152,7 +152,7 @@ fn a_refused_node_leaves_the_graph_as_it_was() -> Result<(), GraphError> {
 #[test]
 fn random_networks_hold_every_operation() {
     let mut seen = BTreeSet::new();
-    for seed in 0..200 {
+    for seed in 0..600 {
         let graph = common::random::graph(seed, 24);
         let users = graph.n_users();
         for id in graph.ids() {
