@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use ::data::Task;
 use ::train::fit::Epoch;
 use indicatif::{ProgressBar, ProgressStyle};
 use search::study::{Progress, Signal, Watch};
@@ -178,12 +179,13 @@ impl Drop for Screen {
 pub struct TrainingScreen {
     line: Line,
     what: String,
+    task: Task,
 }
 
 impl TrainingScreen {
-    /// A screen for the training of `what`.
-    pub fn new(what: &str) -> Self {
-        Self { line: Line::default(), what: what.to_owned() }
+    /// A screen for the training of `what`, which is asked `task`.
+    pub fn new(what: &str, task: Task) -> Self {
+        Self { line: Line::default(), what: what.to_owned(), task }
     }
 
     /// See [`::train::fit::Look`].
@@ -192,7 +194,11 @@ impl TrainingScreen {
         let more = if curve.is_empty() {
             String::new()
         } else {
-            format!(", epoch {}, best validation accuracy {:.1} %", curve.len() + 1, 100.0 * best)
+            let reached = match self.task {
+                Task::Classification | Task::Segmentation => format!("{} {:.1} %", self.task.measure(), 100.0 * best),
+                Task::Language => format!("perplexity {:.1}", 1.0 / best),
+            };
+            format!(", epoch {}, best validation {reached}", curve.len() + 1)
         };
         self.line.show(&self.what, done, total, &more);
         if interrupted() { Signal::Stop } else { Signal::Continue }

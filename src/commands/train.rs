@@ -78,7 +78,7 @@ fn fit(
         seed: config.seed,
         checkpoint: Some(folder.file("checkpoints").join(format!("{name}.safetensors"))),
     };
-    let mut screen = TrainingScreen::new(&format!("training the {name} network"));
+    let mut screen = TrainingScreen::new(&format!("training the {name} network"), images.set.part.task);
     let fitted = fit.run(&graph, &mut |done, total, curve| screen.look(done, total, curve))?;
     drop(screen);
     let compute = config.compute()?;

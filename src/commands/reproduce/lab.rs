@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ::data::{Amount, Augment, Normalisation, Options, Tally, Task, split};
+use ::data::{Amount, Augment, IGNORED, Normalisation, Options, Tally, Task, split};
 use ::export::Metadata;
 use ::train::{
     Compute, Recipe, Schedule, TrainingSet,
@@ -42,7 +42,7 @@ use search::{
 };
 use targets::{Bound, Budget, Cost, CostModel, Metric, Target};
 
-use super::{ClassScore, Found, Outcome, Shipped, extent::Extent};
+use super::{ClassScore, Found, Outcome, Shipped, Words, extent::Extent};
 use crate::{
     cli::{ReproduceArgs, ReproductionScale},
     commands::{about, export, open_source},
@@ -511,7 +511,7 @@ impl Lab {
             seed: self.seed,
             checkpoint: Some(self.folder.file("checkpoints").join(format!("final-{name}.safetensors"))),
         };
-        let mut screen = TrainingScreen::new(&format!("training the network of {name}"));
+        let mut screen = TrainingScreen::new(&format!("training the network of {name}"), self.paper.task());
         let fitted = fit.run(&graph, &mut |done, total, curve| screen.look(done, total, curve))?;
         drop(screen);
         let tested = fit::test(&graph, &fitted.weights, &self.test, &self.set.normalisation, self.compute)?;
@@ -535,6 +535,15 @@ impl Lab {
             test: tested,
             shipped,
         })
+    }
+
+    /// What was read of a text.
+    pub(super) fn words(&self) -> Option<Words> {
+        let part = &self.set.part;
+        part.text.as_ref()?;
+        let asked = self.test.labels.iter().filter(|&&label| label != IGNORED).count().max(1);
+        let unknown = self.test.labels.iter().filter(|&&label| label == 0).count() as f64 / asked as f64;
+        Some(Words { vocabulary: part.classes.len(), segment: part.places(), unknown })
     }
 
     /// Of a task that scores classes one by one, each with its score.

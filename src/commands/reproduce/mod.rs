@@ -58,6 +58,16 @@ struct Shipped {
     parity: Parity,
 }
 
+/// How a text was read: perplexities are of this vocabulary.
+#[derive(Debug, Serialize)]
+struct Words {
+    vocabulary: usize,
+    /// Words that gradients pass through.
+    segment: usize,
+    /// Share of the test words, in `[0, 1]`, that is not of the vocabulary.
+    unknown: f64,
+}
+
 /// What was found, before its final training.
 #[derive(Debug, Default, Serialize)]
 struct Found {
@@ -75,6 +85,8 @@ struct Reproduction {
     scale: String,
     data: String,
     images: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<Words>,
     /// Hard bounds of a search for a board, in words.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     bounds: Vec<String>,
@@ -114,6 +126,7 @@ pub fn run(args: &ReproduceArgs) -> Result<Exit> {
         scale,
         data: lab.name.clone(),
         images: lab.set.train.len(),
+        text: lab.words(),
         bounds: lab.bounds(args.paper)?,
         seed: args.seed,
         printed: args.paper.printed().to_vec(),
@@ -170,6 +183,12 @@ fn show(it: &Reproduction) {
         Task::Classification | Task::Segmentation => "clips",
     };
     terminal::print(&format!("{} at {} scale on {} ({} training {noun})", it.paper, it.scale, it.data, it.images));
+    if let Some(Words { vocabulary, segment, unknown }) = &it.text {
+        terminal::print(&format!(
+            "text       {vocabulary} words told apart, {:.1} % of the test words are none of them; segments of {segment}",
+            100.0 * unknown
+        ));
+    }
     for bound in &it.bounds {
         terminal::print(&format!("budget     {bound}"));
     }
