@@ -124,6 +124,7 @@ fn node(graph: &Graph, id: graph::NodeId) -> Value {
             json!({ "kernel": pool.kernel, "stride": pool.stride, "pads": sides(pool.pads) })
         }
         Op::Resize(size) => json!({ "size": size }),
+        Op::Slice { from, channels } => json!({ "from": from, "channels": channels }),
         Op::Weigh { key, option } => json!({ "key": key, "option": option }),
         Op::Input
         | Op::Activation(_)

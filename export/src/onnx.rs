@@ -117,6 +117,7 @@ impl Writer<'_> {
                 self.node(&name, "Transpose", &inputs, &output, order)
             }
             Op::Resize(_) => self.resize(id, &name, &sources[0], &output),
+            Op::Slice { from, channels } => self.slice(id, [*from, *channels], &name, &sources[0], &output),
             Op::Identity => self.node(&name, "Identity", &inputs, &output, []),
             Op::Zero(_) => {
                 let dims = batch_of_one(self.graph.shape(id));
@@ -175,6 +176,21 @@ impl Writer<'_> {
         let how = [("mode", "linear"), ("coordinate_transformation_mode", "half_pixel")];
         let how = how.map(|(key, word)| (key, Attribute::Text(word)));
         self.node(name, "Resize", &[input, "", "", &sizes], output, how)
+    }
+
+    fn slice(
+        &mut self,
+        id: NodeId,
+        [from, channels]: [u32; 2],
+        name: &str,
+        input: &str,
+        output: &str,
+    ) -> Result<(), ExportError> {
+        let [starts, ends, axes] = ["starts", "ends", "axes"].map(|it| self.inner(id, it));
+        for (place, value) in [(&starts, from), (&ends, from + channels), (&axes, 1)] {
+            self.file.integers(place, &[i64::from(value)]);
+        }
+        self.node(name, "Slice", &[input, &starts, &ends, &axes], output, [])
     }
 
     /// Stores the parameters of node `id`, in the order in which its operator reads them.

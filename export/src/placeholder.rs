@@ -56,6 +56,7 @@ fn he_bound(graph: &Graph, id: NodeId) -> f32 {
         | Op::Concat
         | Op::ChannelsLast
         | Op::Resize(_)
+        | Op::Slice { .. }
         | Op::Identity
         | Op::Zero(_)
         | Op::Mix(_)

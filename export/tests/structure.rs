@@ -129,6 +129,9 @@ fn operations_without_weights() {
     let resized =
         "Resize cell1/layer(image, , , n1.sizes) -> n1 {mode: linear, coordinate_transformation_mode: half_pixel}";
     check(Op::Resize([5, 16]), MAP, 1, &[resized], &[("n1.sizes", &[4])]);
+    let sliced = "Slice cell1/layer(image, n1.starts, n1.ends, n1.axes) -> n1 {}";
+    let bounds: [(&str, &[i64]); 3] = [("n1.starts", &[1]), ("n1.ends", &[1]), ("n1.axes", &[1])];
+    check(Op::Slice { from: 1, channels: 2 }, MAP, 1, &[sliced], &bounds);
     row(Op::Zero(3), 1, &["Constant cell1/layer() -> n1 {value: 144 zero bytes as [1, 4, 3, 3]}"]);
 }
 

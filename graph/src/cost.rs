@@ -342,6 +342,7 @@ impl<T: Tally> Count<'_, T> {
                 | Op::AvgPool(_)
                 | Op::ChannelsLast
                 | Op::Resize(_)
+                | Op::Slice { .. }
                 | Op::Identity
                 | Op::Weigh { .. } => {
                     tally.op(&plain);
@@ -477,6 +478,7 @@ pub fn params(graph: &Graph, id: NodeId) -> u64 {
         | Op::Concat
         | Op::ChannelsLast
         | Op::Resize(_)
+        | Op::Slice { .. }
         | Op::Identity
         | Op::Zero(_)
         | Op::Mix(_)
@@ -505,6 +507,7 @@ pub fn macs(graph: &Graph, id: NodeId) -> u64 {
         | Op::Concat
         | Op::ChannelsLast
         | Op::Resize(_)
+        | Op::Slice { .. }
         | Op::Identity
         | Op::Zero(_)
         | Op::Mix(_)

@@ -49,6 +49,7 @@ pub(crate) fn alias_of(graph: &Graph, id: NodeId, op: &Op, inputs: &[NodeId]) ->
         | Op::Concat
         | Op::ChannelsLast
         | Op::Resize(_)
+        | Op::Slice { .. }
         | Op::Zero(_)
         | Op::Embed(_)
         | Op::Memory(_)

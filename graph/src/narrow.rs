@@ -40,6 +40,7 @@ impl Graph {
                 | Op::Identity
                 | Op::Zero(_)
                 | Op::Resize(_)
+                | Op::Slice { .. }
                 | Op::Weigh { .. }
                 | Op::Mix(_) => {}
             }

@@ -40,6 +40,13 @@ pub enum Op {
     /// A map brought to this `[height, width]`, in pixels, by bilinear interpolation between the middles of pixels
     /// (half-pixel centres); beyond the outermost middles the outermost values go on.
     Resize([usize; 2]),
+    /// These channels of a map, in a row.
+    Slice {
+        /// The first.
+        from: u32,
+        /// How many.
+        channels: u32,
+    },
     /// Passes its input on.
     Identity,
     /// Zeros in the shape of its input, each spatial side divided by this stride, rounded up.
@@ -233,6 +240,7 @@ impl Op {
             Self::Concat => "Concat",
             Self::ChannelsLast => "ChannelsLast",
             Self::Resize(_) => "Resize",
+            Self::Slice { .. } => "Slice",
             Self::Identity => "Identity",
             Self::Zero(_) => "Zero",
             Self::Embed(_) => "Embed",
@@ -281,6 +289,7 @@ impl Op {
             | Self::GlobalAvgPool
             | Self::ChannelsLast
             | Self::Resize(_)
+            | Self::Slice { .. }
             | Self::Zero(_) => {
                 let Shape::Map([channels, height, width]) = first.shape() else { return None };
                 Packed::new(self.infer_map(channels, height, width)?)
@@ -324,6 +333,10 @@ impl Op {
                 Some(Shape::Map([channels, height.div_ceil(*stride), width.div_ceil(*stride)]))
             }
             Self::Resize([height, width]) if *height > 0 && *width > 0 => Some(Shape::Map([channels, *height, *width])),
+            Self::Slice { from, channels: taken } => {
+                let end = from.checked_add(*taken)? as usize;
+                (*taken > 0 && end <= channels).then_some(Shape::Map([*taken as usize, height, width]))
+            }
             Self::Zero(_)
             | Self::Resize(_)
             | Self::Input

@@ -83,6 +83,7 @@ pub fn parameters(graph: &Graph, id: NodeId) -> Vec<(&'static str, Vec<usize>)> 
         | Op::Concat
         | Op::ChannelsLast
         | Op::Resize(_)
+        | Op::Slice { .. }
         | Op::Identity
         | Op::Zero(_)
         | Op::Mix(_)

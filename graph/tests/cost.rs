@@ -100,6 +100,7 @@ fn everything_else() {
     check_one(Op::ChannelsLast, MAP, [0, 0, 0, 2 * map, 2 * map, 1]);
     // Four times as many pixels.
     check_one(Op::Resize([2 * 16, 2 * 16]), MAP, [0, 0, 0, 5 * map, 5 * map, 1]);
+    check_one(Op::Slice { from: 1, channels: 2 }, MAP, [0, 0, 0, map + map / 2, map + map / 2, 1]);
     check_one(Op::Weigh { key: 0, option: 1 }, MAP, [0, 0, 0, 2 * map, 2 * map, 1]);
     // Zeros ship as a constant.
     check_one(Op::Zero(3), MAP, [0, 0, 4 * 6 * 6, map + 144, map + 144, 1]);

@@ -52,6 +52,7 @@ fn shapes_are_inferred() {
     check(Op::Zero(2), &[MAP], Shape::Map([4, 3, 4]));
     check(Op::ChannelsLast, &[MAP], Shape::Map([5, 7, 4]));
     check(Op::Resize([10, 3]), &[MAP], Shape::Map([4, 10, 3]));
+    check(Op::Slice { from: 1, channels: 3 }, &[MAP], Shape::Map([3, 5, 7]));
     check(Op::Weigh { key: 1, option: 2 }, &[MAP], MAP);
     check(Op::Weigh { key: 1, option: 2 }, &[VECTOR], VECTOR);
     for op in [Op::BatchNorm, Op::Identity, Op::Activation(Activation::Tanh)] {
@@ -112,6 +113,10 @@ fn what_does_not_fit_is_refused_by_name() {
     refuse(Op::Resize([4, 1 << 20]), &[MAP]);
     refuse(Op::Resize([4, 4]), &[VECTOR]);
     refuse(Op::Resize([4, 4]), &[MAP, MAP]);
+    refuse(Op::Slice { from: 2, channels: 3 }, &[MAP]);
+    refuse(Op::Slice { from: 2, channels: 0 }, &[MAP]);
+    refuse(Op::Slice { from: u32::MAX, channels: 1 }, &[MAP]);
+    refuse(Op::Slice { from: 0, channels: 4 }, &[VECTOR]);
     refuse(Op::Weigh { key: 0, option: 0 }, &[MAP, MAP]);
     refuse(Op::Linear(0), &[VECTOR]);
     refuse(Op::Linear(2), &[MAP]);
@@ -187,7 +192,7 @@ fn random_networks_hold_every_operation() {
         seen.insert(format!("output {}", graph.output().map_or("none", |id| graph.op(id).name())));
     }
     let operations = "Input Conv2d Linear BatchNorm Relu Relu6 Elu Selu Swish Tanh Sigmoid NegativeRelu MaxPool \
-                      AvgPool GlobalAvgPool Add Mul Sub Mean Concat ChannelsLast Identity Zero Resize";
+                      AvgPool GlobalAvgPool Add Mul Sub Mean Concat ChannelsLast Identity Zero Resize Slice";
     let kinds = [
         "Conv2d groups",
         "Conv2d stride",

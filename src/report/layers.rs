@@ -195,6 +195,7 @@ fn describe(graph: &Graph, id: NodeId) -> String {
         Op::Sub => "subtract".to_owned(),
         Op::Embed(table) => format!("row of {} words", table.words),
         Op::Mix(_) => format!("mix {}", graph.inputs(id).len()),
+        Op::Slice { from, channels } => format!("channels {from} to {}", from + channels),
         Op::Resize([height, width]) => format!("resize to {height}×{width}"),
         op @ (Op::Input | Op::Memory(_) | Op::Activation(_) | Op::Identity | Op::Zero(_) | Op::Weigh { .. }) => {
             op.name().to_lowercase()

@@ -223,6 +223,7 @@ fn may_repeat(op: &Op) -> bool {
         | Op::Concat
         | Op::ChannelsLast
         | Op::Resize(_)
+        | Op::Slice { .. }
         | Op::Identity
         | Op::Zero(_)
         | Op::Mix(_)
@@ -313,8 +314,8 @@ fn add_work(amounts: &mut [u64; Work::COUNT], shipped: &Shipped) {
             add(Work::Elementwise, writes)
         }
         Op::Add | Op::Mul | Op::Sub => add(Work::Elementwise, writes * (inputs.len() as u64 - 1)),
-        // A row of an embedding is copied.
-        Op::Concat | Op::ChannelsLast | Op::Embed(_) => add(Work::Concat, writes),
+        // Channels are copied, and a row of an embedding is.
+        Op::Concat | Op::ChannelsLast | Op::Slice { .. } | Op::Embed(_) => add(Work::Concat, writes),
         // Sums, and a product with one over their number.
         Op::Mean => add(Work::Elementwise, writes * inputs.len() as u64),
         // A product and a sum of each value that it reads, as cheap as an addition of as many.

@@ -285,6 +285,7 @@ impl Run<'_> {
             Op::Concat => Value::Map(Tensor::cat(inputs.map(Value::map).collect(), 1)),
             Op::ChannelsLast => Value::Map(one().map().permute([0, 2, 3, 1])),
             Op::Resize(size) => Value::Map(resize(one().map(), *size)),
+            Op::Slice { from, channels } => Value::Map(one().map().narrow(1, *from as usize, *channels as usize)),
             Op::Identity => one(),
             Op::Zero(_) => {
                 let x = one().map();

@@ -118,6 +118,11 @@ fn grow(graph: &mut Graph, rng: &mut Rng) {
             let inputs = if same_map(shape) { alike(rng, n_inputs, &same_map) } else { vec![input] };
             ("concat", Op::Concat, inputs)
         }
+        18 if rng.chance(50) => {
+            let from = rng.range(0, shape.channels() - 1);
+            let channels = rng.range(1, shape.channels() - from);
+            ("slice", Op::Slice { from: from as u32, channels: channels as u32 }, vec![input])
+        }
         18 => ("same", Op::Identity, vec![input]),
         20 if rng.chance(50) => ("product", Op::Mul, alike(rng, 2, &|it| it == shape)),
         20 => {

@@ -133,6 +133,12 @@ fn step(graph: &Graph, weights: &Weights, id: NodeId, inputs: &[&Value], image: 
             let x = x();
             Value::from_fn(x.height, x.width, x.channels, |c, row, column| x.at(column, c, row))
         }
+        Op::Slice { from, channels } => {
+            let x = x();
+            Value::from_fn(*channels as usize, x.height, x.width, |c, row, column| {
+                x.at(*from as usize + c, row, column)
+            })
+        }
         Op::Resize([height, width]) => {
             let input = x();
             // The two pixels whose middles are nearest to the middle of this one, and how far it is to the second.

@@ -91,6 +91,7 @@ impl Sight {
                 | Op::Activation(_)
                 | Op::ChannelsLast
                 | Op::Resize(_)
+                | Op::Slice { .. }
                 | Op::Identity
                 | Op::Zero(_)
                 | Op::Memory(_)
@@ -195,6 +196,7 @@ fn operation(op: &Op) -> u64 {
         | Op::Concat
         | Op::ChannelsLast
         | Op::Resize(_)
+        | Op::Slice { .. }
         | Op::Identity
         | Op::Zero(_)
         | Op::Embed(_)
