@@ -121,6 +121,9 @@ pub struct SearchArgs {
     /// Data set: a name from `pipeline data list`, or a folder
     #[arg(long, value_name = "DIR|NAME")]
     pub data: Option<String>,
+    /// What is asked of the data: classification, segmentation or language [default: what the folder looks like]
+    #[arg(long, value_name = "TASK")]
+    pub task: Option<String>,
     /// Size that images in class folders are brought to [default: 32x32]
     #[arg(long, value_name = "HxW")]
     pub image_size: Option<String>,
@@ -180,7 +183,7 @@ pub struct SearchArgs {
     /// Active time after which the search answers with what it has, such as 30min
     #[arg(long, value_name = "TIME")]
     pub deadline: Option<String>,
-    /// What is done for the baseline, random search with the same effort
+    /// What is done for the baseline, random search with the same effort [default: rival; of the demo: searched]
     #[arg(long, value_enum)]
     pub baseline: Option<BaselineChoice>,
     /// Counts the space, checks the budget and estimates time and memory from a few steps; ten seconds, keeps nothing
@@ -312,7 +315,7 @@ pub struct InspectArgs {
 #[derive(Debug, Args)]
 pub struct ExplainArgs {
     /// Run folder: its networks and its budget, but for the bounds given beside it
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["target", "data", "image_size", "front_end", "cells", "sample_rate", "preset", "config", "calibration"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["target", "data", "task", "image_size", "front_end", "cells", "sample_rate", "preset", "config", "calibration"])]
     pub run: Option<PathBuf>,
     /// Kind of board: a name from `pipeline targets`, or a target file
     #[arg(long, value_name = "NAME|FILE")]
@@ -320,6 +323,9 @@ pub struct ExplainArgs {
     /// Data set, for the size of its images: a name from `pipeline data list`, or a folder
     #[arg(long, value_name = "DIR|NAME")]
     pub data: Option<String>,
+    /// What is asked of the data: classification or segmentation [default: what the folder looks like]
+    #[arg(long, value_name = "TASK")]
+    pub task: Option<String>,
     /// Size that images in class folders are brought to [default: 32x32]
     #[arg(long, value_name = "HxW")]
     pub image_size: Option<String>,
@@ -389,6 +395,9 @@ pub enum DataCommand {
         /// Folder or name
         #[arg(value_name = "DIR|NAME")]
         data: String,
+        /// What is asked of the data: classification, segmentation or language
+        #[arg(long, value_name = "TASK")]
+        task: Option<String>,
         /// Size that images in class folders are brought to
         #[arg(long, value_name = "HxW")]
         image_size: Option<String>,
@@ -620,6 +629,7 @@ impl SearchArgs {
         let texts = [
             ("target", &self.target),
             ("data", &self.data),
+            ("task", &self.task),
             ("image-size", &self.image_size),
             ("front-end", &self.front_end),
             ("cells", &self.cells),
@@ -686,6 +696,7 @@ impl ExplainArgs {
         let texts = [
             ("target", &self.target),
             ("data", &self.data),
+            ("task", &self.task),
             ("image-size", &self.image_size),
             ("front-end", &self.front_end),
             ("cells", &self.cells),

@@ -9,7 +9,7 @@ use std::{path::Path, time::Duration};
 
 use ::train::{Compute, Recipe, Schedule};
 use anyhow::{Context, Result};
-use data::{FrontEnd, Options, Part, Source};
+use data::{FrontEnd, Options, Part, Source, Task};
 use search::{
     policy::ControllerSettings,
     space::Scale,
@@ -31,6 +31,9 @@ pub struct SearchConfig {
     pub target: String,
     /// Name or folder of the data set.
     pub data: String,
+    /// What is asked of the data: `classification`, `segmentation` or `language`; absent: what the folder looks like.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task: Option<Task>,
     /// Size that images in class folders are brought to, such as `32x32`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image_size: Option<String>,
@@ -262,10 +265,19 @@ pub enum ComputeChoice {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum BaselineChoice {
+    /// As `trained`, and of the two networks the one ships that does better on the validation part.
+    Rival,
     /// Searched with the same effort, and its network trained by the same recipe.
     Trained,
     /// Searched with the same effort.
     Searched,
+}
+
+impl BaselineChoice {
+    /// Whether its network is trained to the end.
+    pub fn is_trained(self) -> bool {
+        self != Self::Searched
+    }
 }
 
 impl Preset {
@@ -288,6 +300,7 @@ impl Preset {
         let base = SearchConfig {
             target: "host".to_owned(),
             data: "fashion-tiny".to_owned(),
+            task: None,
             image_size: None,
             front_end: None,
             cells: None,
@@ -304,7 +317,7 @@ impl Preset {
             device_wait: None,
             allow_noisy: false,
             deadline: None,
-            baseline: BaselineChoice::Trained,
+            baseline: BaselineChoice::Rival,
             max_latency: None,
             max_memory: None,
             max_flash: None,
@@ -511,7 +524,8 @@ impl SearchConfig {
 
     /// How data are read, wherever they lie.
     pub fn options(&self) -> Result<Options> {
-        Ok(Options { image_size: self.image_size()?, front_end: self.front_end()?, ..Options::default() })
+        let (image_size, front_end) = (self.image_size()?, self.front_end()?);
+        Ok(Options { task: self.task, image_size, front_end, ..Options::default() })
     }
 
     /// The machine to train on.

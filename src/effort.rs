@@ -5,7 +5,7 @@ use std::ops::{Add, Mul};
 use targets::stats::quantile;
 
 use crate::{
-    config::{BaselineChoice, SearchConfig, StrategyName},
+    config::{SearchConfig, StrategyName},
     growth::{Growth, Work},
 };
 
@@ -163,7 +163,7 @@ pub fn resident(live: [f64; 2], values: [usize; 2], steps: u64) -> f64 {
 /// Searches, and final trainings, the baseline's included.
 pub fn repeats(config: &SearchConfig) -> (usize, usize) {
     let searches = 1 + usize::from(config.strategy.baseline().is_some());
-    let trainings = if config.baseline == BaselineChoice::Trained { searches } else { 1 };
+    let trainings = if config.baseline.is_trained() { searches } else { 1 };
     (searches, trainings)
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use ::train::fit::Epoch;
+use anyhow::Result;
 use search::space::{Scale, cell::Cell};
 use serde::{Deserialize, Serialize};
 use targets::{
@@ -10,7 +11,10 @@ use targets::{
     measurement::Measurement,
 };
 
-use crate::score::Score;
+use crate::{
+    run_folder::{ARCHITECTURE, RunFolder, TRAINING},
+    score::Score,
+};
 
 /// `architecture.json`: the outcome of the search stage.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -48,6 +52,44 @@ pub struct Baseline {
     pub search_accuracy: Option<f64>,
     /// Cost of its deployed network.
     pub cost: Option<Cost>,
+    /// Whether this is what the run was asked for: what ships was its rival, and did better on the validation part.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub was_asked_for: bool,
+}
+
+impl Architecture {
+    /// What is to ship: what the search stage chose, or its rival where the training says so.
+    pub fn read(folder: &RunFolder) -> Result<Self> {
+        let searched: Self = folder.read_json(ARCHITECTURE)?;
+        if !folder.has(TRAINING) {
+            return Ok(searched);
+        }
+        let training: Training = folder.read_json(TRAINING)?;
+        Ok(match training.ships {
+            Some(name) if name != searched.strategy => searched.with_rival().unwrap_or(searched),
+            Some(_) | None => searched,
+        })
+    }
+
+    /// The same with the baseline's network in the place of the chosen one; `None` where it has none.
+    pub fn with_rival(&self) -> Option<Self> {
+        let rival = self.baseline.as_ref()?;
+        let asked_for = Baseline {
+            strategy: self.strategy.clone(),
+            cell: Some(self.cell.clone()),
+            search_accuracy: Some(self.search_accuracy),
+            cost: Some(self.cost.clone()),
+            was_asked_for: !rival.was_asked_for,
+        };
+        Some(Self {
+            strategy: rival.strategy.clone(),
+            cell: rival.cell.clone()?,
+            search_accuracy: rival.search_accuracy?,
+            cost: rival.cost.clone()?,
+            baseline: Some(asked_for),
+            ..self.clone()
+        })
+    }
 }
 
 /// `training.json`: the outcome of the training stage.
@@ -57,6 +99,9 @@ pub struct Training {
     pub chosen: Trained,
     /// The baseline's network, trained by the same recipe; absent when it was not trained.
     pub baseline: Option<Trained>,
+    /// Strategy whose network is the chosen one; absent where there was no choice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ships: Option<String>,
 }
 
 /// One network trained to the end.

@@ -99,6 +99,8 @@ impl Kind {
 /// How to open a data set.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Options {
+    /// What is asked of the records; absent: what their folder looks like. Named, nothing else is looked for.
+    pub task: Option<Task>,
     /// Height and width, in pixels, that images in class folders get, 32x32 when absent, and images with masks, the
     /// first one's when absent. The other formats have one size, and asking for another is an error.
     pub image_size: Option<[usize; 2]>,
@@ -194,36 +196,46 @@ impl Source {
             return Err(DataError::Unrecognised { path: path.to_path_buf(), problem });
         }
         let dir = Dir::list(path)?;
-        if let Some(source) = cifar::detect(&dir)? {
-            return Ok(source);
+        type Detect = fn(&Dir, &Options) -> Result<Option<Source>, DataError>;
+        let formats: [(Task, Detect); 5] = [
+            (Task::Classification, |dir, _| cifar::detect(dir)),
+            (Task::Classification, |dir, _| idx::detect(dir)),
+            (Task::Language, text::detect),
+            (Task::Segmentation, scenes::detect),
+            (Task::Classification, folder::detect),
+        ];
+        for (_, detect) in formats.into_iter().filter(|(task, _)| options.task.is_none_or(|asked| asked == *task)) {
+            if let Some(source) = detect(&dir, options)? {
+                return Ok(source);
+            }
         }
-        if let Some(source) = idx::detect(&dir)? {
-            return Ok(source);
-        }
-        if let Some(source) = text::detect(&dir, options)? {
-            return Ok(source);
-        }
-        if let Some(source) = scenes::detect(&dir, options)? {
-            return Ok(source);
-        }
-        if let Some(source) = folder::detect(&dir, options)? {
-            return Ok(source);
-        }
-        if dir.files.is_empty() {
+        if dir.files.is_empty() && dir.folders.is_empty() {
             return Err(DataError::Empty { path: dir.path });
         }
-        Err(DataError::Unrecognised {
-            path: dir.path,
-            problem: format!(
-                "among its {} file(s) there is no `data_batch*.bin` or `train*.bin` (CIFAR), no \
-                 `*images-idx3-ubyte` (IDX), no `train.txt` (text), and there are no class folders",
-                dir.files.len()
-            ),
-        })
+        let expected = match options.task {
+            None => {
+                "no `data_batch*.bin` or `train*.bin` (CIFAR), no `*images-idx3-ubyte` (IDX), no `train.txt` (text), and \
+                 there are no class folders"
+            }
+            Some(Task::Classification) => {
+                "no `data_batch*.bin` or `train*.bin` (CIFAR), no `*images-idx3-ubyte` (IDX), and there are no class \
+                 folders: the classes of images or clips were asked for"
+            }
+            Some(Task::Segmentation) => {
+                "no `classes.txt` beside train/images and train/masks: the classes of pixels were asked for"
+            }
+            Some(Task::Language) => "no `train.txt` or `ptb.train.txt`: the words of a text were asked for",
+        };
+        let problem = format!("among its {} file(s) there is {expected}", dir.files.len());
+        Err(DataError::Unrecognised { path: dir.path, problem })
     }
 
-    /// What holds for every format: two classes, and the size that was asked for.
+    /// What holds for every format: two classes, and the task and size that were asked for.
     fn checked(self, options: &Options) -> Result<Self, DataError> {
+        if let Some(asked) = options.task.filter(|it| *it != self.kind.task()) {
+            let problem = format!("it is for {}, and {asked} was asked for", self.kind.task());
+            return Err(DataError::Unrecognised { path: self.path, problem });
+        }
         if self.classes.len() < 2 {
             let (found, hint) = (self.classes.len(), String::new());
             return Err(DataError::FewClasses { path: self.path, found, hint });

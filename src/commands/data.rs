@@ -18,9 +18,10 @@ use crate::{
 pub fn run(args: &DataArgs) -> Result<Exit> {
     match &args.command {
         None | Some(DataCommand::List) => list(args.json),
-        Some(DataCommand::Check { data, image_size, front_end, sample_rate }) => {
-            let given = [("image-size", image_size), ("front-end", front_end), ("sample-rate", sample_rate)];
-            let entries = given.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value.clone()?.into())));
+        Some(DataCommand::Check { data, task, image_size, front_end, sample_rate }) => {
+            let sound = [("front-end", front_end), ("sample-rate", sample_rate)];
+            let given = [("task", task), ("image-size", image_size)].into_iter().chain(sound);
+            let entries = given.filter_map(|(key, value)| Some((key.to_owned(), value.clone()?.into())));
             let options = SearchConfig::complete(entries.collect(), None)?.options()?;
             show(&check(data, &Options { downloads: Some(downloads()), ..options }), args.json)
         }

@@ -20,7 +20,7 @@ use crate::{
     exit::{Exit, Failure},
     on_device,
     receipt::{Architecture, Parity, Probe},
-    run_folder::{ARCHITECTURE, CONFIG, MODEL, RECEIPT, RunFolder, WEIGHTS, sha256},
+    run_folder::{CONFIG, MODEL, RECEIPT, RunFolder, WEIGHTS, sha256},
     score::Score,
     terminal::{self, say},
     tune::{Tried, Tuned, tune},
@@ -123,7 +123,7 @@ fn export_tuned(folder: &RunFolder, config: &SearchConfig, images: &Images, devi
 
 /// The network as it is deployed, with what was trained and what was given.
 fn trained(folder: &RunFolder, images: &Images) -> Result<(Graph, Weights)> {
-    let architecture: Architecture = folder.read_json(ARCHITECTURE)?;
+    let architecture = Architecture::read(folder)?;
     let mut weights = Weights::from_safetensors(&folder.read(WEIGHTS)?)?;
     if let Some(front_end) = &architecture.deployed.front_end {
         weights.tensors.extend(front_end::weights(front_end, &images.set.normalisation).tensors);
@@ -277,7 +277,7 @@ fn argmax(values: &[f32]) -> usize {
 
 /// What the file says of itself. Nothing in it depends on when or where it was written.
 fn metadata(folder: &RunFolder, config: &SearchConfig, images: &Images) -> Result<Metadata> {
-    let architecture: Architecture = folder.read_json(ARCHITECTURE)?;
+    let architecture = Architecture::read(folder)?;
     let bounds = config.budget()?;
     let entries = [
         ("pipeline.version", env!("CARGO_PKG_VERSION").to_owned()),

@@ -22,7 +22,7 @@ use crate::{
     exit::{self, Exit},
     on_device,
     receipt::{Architecture, Parity},
-    run_folder::{ARCHITECTURE, CONFIG, MODEL, RunFolder, WEIGHTS},
+    run_folder::{CONFIG, MODEL, RunFolder, WEIGHTS},
     terminal,
 };
 
@@ -54,7 +54,7 @@ struct PerFrame {
 pub fn run(args: &MeasureArgs, run: &Path) -> Result<Exit> {
     let folder = RunFolder::existing(run)?;
     let config = SearchConfig::read(&folder.file(CONFIG))?;
-    let architecture: Architecture = folder.read_json(ARCHITECTURE)?;
+    let architecture = Architecture::read(&folder)?;
     let Some(front_end) = architecture.deployed.front_end else {
         return Err(exit::usage("--per-frame: only networks that hear read a stream; this one sees images"));
     };

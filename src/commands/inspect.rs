@@ -60,7 +60,7 @@ fn folder(folder: &RunFolder, json: bool) -> Result<Exit> {
     }
     let stage = if folder.has(ARCHITECTURE) { "searched, not finished" } else { "searching" };
     let trials = folder.read_lines::<serde_json::Value>(STUDY)?.len();
-    let cell = folder.has(ARCHITECTURE).then(|| folder.read_json::<Architecture>(ARCHITECTURE)).transpose()?;
+    let cell = folder.has(ARCHITECTURE).then(|| Architecture::read(folder)).transpose()?;
     if json {
         terminal::print(&serde_json::json!({ "stage": stage, "trials": trials, "architecture": cell }).to_string());
     } else {

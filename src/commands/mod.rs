@@ -52,12 +52,6 @@ impl Images {
             )));
         }
         let part = Arc::new(source.train()?);
-        if part.task == Task::Language {
-            let name = &config.data;
-            return Err(exit::usage(format!(
-                "--data {name}: a search finds networks that see or hear; language models are found by pipeline reproduce"
-            )));
-        }
         let (train, validation) = split(&part, ::data::Amount::Fraction(config.validation), config.seed)?;
         let normalisation = Normalisation::of(&part, &train)?;
         let augment = Augment::for_source(&source);

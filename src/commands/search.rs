@@ -350,7 +350,12 @@ impl Plan {
             Some(strategy) => {
                 study.watch(Box::new(Screen::new(self.budget.clone(), deadline.map(|it| it.mul_f64(SEARCH_SHARE)))));
                 let (ranked, pricer) = self.candidates(strategy, pricer, &mut study, folder)?;
-                (Some(baseline(strategy, ranked.into_iter().next())), pricer)
+                // What may ship must stand on the device as well.
+                let first = match self.config.baseline {
+                    BaselineChoice::Rival => self.accept(folder, ranked, board)?.ok(),
+                    BaselineChoice::Trained | BaselineChoice::Searched => ranked.into_iter().next(),
+                };
+                (Some(baseline(strategy, first)), pricer)
             }
         };
         let set = &self.images.set;
@@ -534,7 +539,7 @@ impl Plan {
         let asked = self.config.training.epochs;
         let needed = pricer.estimate(graph).get(Metric::TrainTime).map(|it| it.value);
         let (Some(time), Some(needed)) = (time, needed) else { return asked };
-        let trained = if self.config.baseline == BaselineChoice::Trained { 2.0 } else { 1.0 };
+        let trained = if self.config.baseline.is_trained() { 2.0 } else { 1.0 };
         let share = (time.as_secs_f64() / (trained * needed)).min(1.0);
         ((asked as f64 * share).floor() as usize).clamp(1, asked)
     }
@@ -563,7 +568,7 @@ const PATIENCE: usize = 1_000;
 fn baseline(strategy: StrategyName, found: Option<Chosen<Cell>>) -> Baseline {
     let (accuracy, cost) = (found.as_ref().map(|it| it.accuracy), found.as_ref().map(|it| it.cost.clone()));
     let strategy = strategy.name().to_owned();
-    Baseline { strategy, cell: found.map(|it| it.arch), search_accuracy: accuracy, cost }
+    Baseline { strategy, cell: found.map(|it| it.arch), search_accuracy: accuracy, cost, was_asked_for: false }
 }
 
 /// Costs on a target, by its calibration where there is one and by counts where those are measured.

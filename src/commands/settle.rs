@@ -39,7 +39,7 @@ pub fn settle(
     instrument: Option<Instrument>,
     runtime: Runtime,
 ) -> Result<Receipt> {
-    let architecture: Architecture = folder.read_json(ARCHITECTURE)?;
+    let architecture = Architecture::read(folder)?;
     let training: Training = folder.read_json(TRAINING)?;
     let exported: Exported = folder.read_json(export::EXPORTED)?;
     let target = Target::find(&config.target)?;
@@ -260,6 +260,15 @@ pub fn show(receipt: &Receipt, folder: &RunFolder, json: bool) -> Result<()> {
 
 fn baseline_line(receipt: &Receipt, row: &BaselineRow) -> String {
     let name = &row.baseline.strategy;
+    if row.baseline.was_asked_for {
+        let test = row.test.map(|it| format!("test {} {}", it.measure(), it.in_words(&receipt.scale)));
+        return format!(
+            "  asked for      {name} with the same effort: {}; the network of {} ships for its validation {}",
+            test.unwrap_or_default(),
+            receipt.strategy,
+            noun(&receipt.scale)
+        );
+    }
     match (row.test, row.baseline.search_accuracy) {
         (Some(test), _) => {
             let (measure, score) = (test.measure(), test.in_words(&receipt.scale));
@@ -279,7 +288,8 @@ fn baseline_line(receipt: &Receipt, row: &BaselineRow) -> String {
     }
 }
 
-/// How to get the baseline's network, where it is the better one by the images that choices may be made by.
+/// How to get the baseline's network, where it is the better one by the images that choices may be made by and did not
+/// ship for that.
 fn better_baseline(receipt: &Receipt, row: &BaselineRow, folder: &RunFolder) -> Option<String> {
     let (theirs, ours) = (row.validation?, receipt.accuracy.validation);
     let name = &row.baseline.strategy;

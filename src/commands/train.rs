@@ -6,9 +6,12 @@ use ::data::Part;
 use ::train::fit::{self, Fit};
 use anyhow::Result;
 use graph::{Graph, weights::Weights};
-use search::space::{
-    SearchSpace,
-    cell::{Cell, CellSpace},
+use search::{
+    penalty,
+    space::{
+        SearchSpace,
+        cell::{Cell, CellSpace},
+    },
 };
 
 use super::Images;
@@ -18,7 +21,7 @@ use crate::{
     exit::Exit,
     receipt::{Architecture, Trained, Training},
     run_folder::{ARCHITECTURE, CONFIG, RunFolder, TRAINING, WEIGHTS},
-    score::Score,
+    score::{Score, noun},
     supernet,
     terminal::{self, TrainingScreen},
 };
@@ -41,23 +44,53 @@ pub fn run(args: &StageArgs) -> Result<Exit> {
 /// Trains the chosen network, and the baseline's where that is asked for; what was trained before
 /// is not trained again.
 pub fn train(folder: &RunFolder, config: &SearchConfig, images: &Images) -> Result<Training> {
+    let architecture = Architecture::read(folder)?;
     if folder.has(TRAINING) && folder.has(WEIGHTS) {
+        // Where it was stopped before the file told of the rival. Files of earlier versions stay as they are.
+        if architecture != folder.read_json(ARCHITECTURE)? {
+            folder.write_json(ARCHITECTURE, &architecture)?;
+        }
         return folder.read_json(TRAINING);
     }
-    let architecture: Architecture = folder.read_json(ARCHITECTURE)?;
     let (weights, chosen) = fit(folder, config, images, &architecture, &architecture.cell, "final")?;
     let rival = architecture.baseline.as_ref().and_then(|it| it.cell.as_ref());
     let baseline = match rival {
-        Some(cell) if *cell == architecture.cell => Some(chosen.clone()),
-        Some(cell) if config.baseline == BaselineChoice::Trained => {
-            Some(fit(folder, config, images, &architecture, cell, "baseline")?.1)
+        Some(cell) if *cell == architecture.cell => Some((weights.clone(), chosen.clone())),
+        Some(cell) if config.baseline.is_trained() => {
+            Some(fit(folder, config, images, &architecture, cell, "baseline")?)
         }
         Some(_) | None => None,
     };
+    let rival = architecture.with_rival().filter(|_| config.baseline == BaselineChoice::Rival).zip(baseline.as_ref());
+    let budget = config.budget()?;
+    let score = |it: &Trained, cost| it.validation.accuracy() * penalty::soft(&budget, cost);
+    let (weights, training, architecture) = match rival {
+        Some((rival, (theirs, trained))) if score(&chosen, &architecture.cost) < score(trained, &rival.cost) => {
+            say_rival_ships(&rival, trained, &chosen);
+            let training =
+                Training { chosen: trained.clone(), baseline: Some(chosen), ships: Some(rival.strategy.clone()) };
+            (theirs.clone(), training, rival)
+        }
+        Some(_) | None => {
+            let ships = baseline.is_some().then(|| architecture.strategy.clone());
+            (weights, Training { chosen, baseline: baseline.map(|(_, trained)| trained), ships }, architecture)
+        }
+    };
     folder.write(WEIGHTS, &weights.to_safetensors()?)?;
-    let training = Training { chosen, baseline };
     folder.write_json(TRAINING, &training)?;
+    folder.write_json(ARCHITECTURE, &architecture)?;
     Ok(training)
+}
+
+fn say_rival_ships(rival: &Architecture, trained: &Trained, asked_for: &Trained) {
+    let asked = rival.baseline.as_ref().map_or("", |it| it.strategy.as_str());
+    let [theirs, ours] = [trained, asked_for].map(|it| 100.0 * it.validation.accuracy());
+    terminal::say(&format!(
+        "the network of {} did better on validation {} ({theirs:.2} % against {ours:.2} %) and ships; --baseline trained \
+         ships that of {asked}",
+        rival.strategy,
+        noun(&rival.deployed)
+    ));
 }
 
 fn fit(

@@ -84,7 +84,8 @@ fn accuracy(model: &Path, receipt: &Receipt, data: Option<&str>) -> Result<Check
     let [_, height, width] = receipt.data.shape;
     // Only folders have a size to choose; the other formats refuse to be asked.
     let front_end = receipt.scale.front_end.unwrap_or_default();
-    let options = |image_size| Options { image_size, front_end, ..Options::default() };
+    let task = Some(receipt.scale.task);
+    let options = |image_size| Options { task, image_size, front_end, ..Options::default() };
     let source = match open_source(name, options(None)) {
         Ok(source) if source.shape == receipt.data.shape => Ok(source),
         Ok(_) => open_source(name, options(Some([height, width]))),

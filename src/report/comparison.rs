@@ -81,6 +81,12 @@ pub(super) fn comparison(
 fn conclusion(receipt: &Receipt, found_one: bool) -> String {
     let Some(row) = &receipt.baseline else { return String::new() };
     let (strategy, baseline) = (&receipt.strategy, &row.baseline.strategy);
+    let rival = match row.baseline.was_asked_for {
+        true => format!(
+            "{baseline} was asked for; the network of {strategy} ships, which did better on the validation part. "
+        ),
+        false => String::new(),
+    };
     let Some(test) = row.test else {
         return if found_one {
             format!("The network of {baseline} was not trained, so nothing is known of what {strategy} gained.")
@@ -96,11 +102,11 @@ fn conclusion(receipt: &Receipt, found_one: bool) -> String {
     let scale = format!("the standard error of the difference is {error_points:.2} points (binomial)");
     if difference.abs() <= 2.0 * error {
         return format!(
-            "On the test part {winner} is ahead by {points:.2} points, which chance alone may give: {scale}. No gain of {strategy} over {baseline} is shown. {caution}"
+            "{rival}On the test part {winner} is ahead by {points:.2} points, which chance alone may give: {scale}. No gain of {strategy} over {baseline} is shown. {caution}"
         );
     }
     format!(
-        "On the test part {winner} beats {loser} by {points:.2} points, more than the choice of test images explains: {scale}. {caution}"
+        "{rival}On the test part {winner} beats {loser} by {points:.2} points, more than the choice of test images explains: {scale}. {caution}"
     )
 }
 

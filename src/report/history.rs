@@ -38,11 +38,10 @@ pub(super) fn charts(receipt: &Receipt, trials: &[Trial]) -> Vec<Chart> {
     let series = [Series { class: "random", trials: random }, Series { class: "search", trials: search }];
     let baseline = series[0].trials.first().map_or("the baseline", |it| it.strategy.as_str());
     let learns = |it: &&Trial| it.phase == Phase::Explore;
-    let together = if series[0].trials.iter().any(learns) {
-        String::new()
-    } else {
-        format!(" {baseline} scores its trials after its shared weights are trained, so its line has no rise to show.")
-    };
+    let at_the_end = series.iter().find(|it| !it.trials.iter().any(learns)).and_then(|it| it.trials.first());
+    let together = at_the_end.map_or(String::new(), |Trial { strategy, .. }| {
+        format!(" {strategy} scores its trials after its shared weights are trained, so its line has no rise to show.")
+    });
     let scored = super::scored(trials);
     let accuracy = match scored {
         "shared weights" => {

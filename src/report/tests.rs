@@ -72,7 +72,7 @@ impl Sample {
             test: Score::of_images(test, 200),
             seconds: 10.0,
         };
-        let training = Training { chosen: trained(90, 176), baseline: Some(trained(88, 172)) };
+        let training = Training { chosen: trained(90, 176), baseline: Some(trained(88, 172)), ships: None };
         let bound = Bound { metric: Metric::Latency, min: None, max: Some(0.1), hard: true };
         let receipt = Receipt {
             format: 1,
@@ -97,6 +97,7 @@ impl Sample {
                     cell: Some(other),
                     search_accuracy: Some(0.55),
                     cost: Some(other_cost),
+                    was_asked_for: false,
                 },
                 validation: training.baseline.as_ref().map(|it| it.validation),
                 test: training.baseline.as_ref().map(|it| it.test),
@@ -245,6 +246,12 @@ fn samples() -> Vec<(&'static str, Sample)> {
             }),
         ),
         (
+            "a rival ships",
+            with(|it| {
+                it.receipt.baseline.as_mut().expect("the sample has one").baseline.was_asked_for = true;
+            }),
+        ),
+        (
             "no baseline found",
             with(|it| {
                 it.training.baseline = None;
@@ -254,6 +261,7 @@ fn samples() -> Vec<(&'static str, Sample)> {
                         cell: None,
                         search_accuracy: None,
                         cost: None,
+                        was_asked_for: false,
                     },
                     validation: None,
                     test: None,
@@ -333,6 +341,7 @@ fn the_verdict_is_that_of_the_receipt() {
         ("over", "Over the budget, by estimate"),
         ("cannot tell", "Cannot tell whether the budget holds"),
         ("no figure", "Cannot tell whether the budget holds"),
+        ("a rival ships", "Within the budget, by estimate"),
         ("no baseline found", "Within the budget, by estimate"),
     ];
     for ((name, sample), (of, title)) in samples().into_iter().zip(expected) {

@@ -112,6 +112,50 @@ fn shared_weights_are_searched_again_for_another_budget() {
     }
 }
 
+/// Of a strategy's network and its rival's the one ships that does better on the validation part.
+#[test]
+fn the_better_of_two_networks_ships() {
+    let (folder, mut outcomes) = (workplace(), std::collections::BTreeSet::new());
+    for seed in 0..8 {
+        let search = |baseline: &str| {
+            let line =
+                format!("search --config micro.toml --seed {seed} --baseline {baseline} --run {baseline}-{seed}");
+            let said = run(&folder, &line);
+            (said.expect(0, &["within budget"]).clone(), folder.path().join(format!("{baseline}-{seed}")))
+        };
+        let validated = |training: &Value, who: &str| training[who]["validation"]["right"].as_u64().expect("a count");
+        let (_, apart) = search("trained");
+        let training = json(&apart.join("training.json"));
+        let is_better = validated(&training, "chosen") < validated(&training, "baseline");
+        let (said, together) = search("rival");
+        let training = json(&together.join("training.json"));
+        assert!(validated(&training, "baseline") <= validated(&training, "chosen"));
+        let receipt = json(&together.join("receipt.json"));
+        let names = if is_better { ["random-ws", "b-enas"] } else { ["b-enas", "random-ws"] };
+        assert_eq!([&receipt["strategy"], &receipt["baseline"]["strategy"]], [names[0], names[1]]);
+        run(&folder, &format!("verify --run rival-{seed}")).expect(0, &["keeps its promise"]);
+        outcomes.insert(is_better);
+        if is_better {
+            said.expect(0, &["the network of random-ws did better on validation images", "asked for      b-enas"]);
+            let report = std::fs::read_to_string(together.join("report.html")).expect("there is a report");
+            assert!(report.contains("b-enas was asked for; the network of random-ws ships"));
+            // Killed before it was on record which one ships.
+            let model = std::fs::read(together.join("model.onnx")).expect("there is a model");
+            std::fs::copy(apart.join("architecture.json"), together.join("architecture.json"))
+                .expect("it can be copied");
+            for stage in ["export", "train", "export"] {
+                run(&folder, &format!("{stage} --run rival-{seed}")).expect(0, &[]);
+                assert!(std::fs::read(together.join("model.onnx")).is_ok_and(|it| it == model), "{stage}");
+            }
+            assert_eq!(json(&together.join("architecture.json"))["strategy"], "random-ws");
+        }
+        if outcomes.len() == 2 {
+            return;
+        }
+    }
+    panic!("one of the two always won: {outcomes:?}");
+}
+
 /// Policies that edit cells, from the flag to a model that keeps its promise.
 #[test]
 fn cells_are_edited_step_by_step() {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use data::{
-    Augment, AugmentKey, Batch, Batches, Format, IGNORED, Kind, Normalisation, Options, Part, Pass, Severity, Tally,
-    Task, batch, check, split,
+    Augment, AugmentKey, Batch, Batches, Format, IGNORED, Kind, Normalisation, Options, Part, Pass, Severity, Source,
+    Tally, Task, batch, check, split,
 };
 use image::{DynamicImage, GrayImage, ImageFormat, Luma, RgbImage};
 
@@ -54,6 +54,20 @@ fn masks_say_the_class_of_each_pixel() {
         false => (name, bytes),
     });
     assert_eq!(open(&folder(&files.collect::<Vec<_>>())).expect("a good set opens").shape, [1, 2, 3]);
+}
+
+/// Folders called as those of scenes may be classes all the same.
+#[test]
+fn what_is_asked_may_be_said() {
+    let asked = |task| open_with(&folder(&small()), &Options { task: Some(task), ..Options::default() });
+    assert_eq!(asked(Task::Segmentation).expect("a good set opens").format, Format::Masks);
+    let classes = asked(Task::Classification).expect("its folders are classes").classes;
+    assert_eq!(classes, ["images", "masks"]);
+    let error = asked(Task::Language).expect_err("there is no text").to_string();
+    assert!(error.contains("train.txt") && error.contains("text were asked for"), "{error}");
+    let digits = Options { task: Some(Task::Segmentation), ..Options::default() };
+    let error = Source::open("optdigits", &digits).expect_err("they are for classes").to_string();
+    assert!(error.contains("it is for classification, and segmentation was asked for"), "{error}");
 }
 
 #[test]
