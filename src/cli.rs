@@ -6,6 +6,7 @@ mod verify;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use serde::Serialize;
 
 pub use self::{
     bench::{BenchArgs, BenchCommand, OracleArgs, RankingArgs, ScaleArgs, ScaleStepArgs},
@@ -603,12 +604,37 @@ pub struct ReproduceArgs {
     /// Keys everything that is drawn: same seed, same result
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
+    /// What keeps DARTS from collapsing to skip connections, several with commas [default: skips for darts; none is the
+    /// paper]
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "GUARD")]
+    pub guards: Option<Vec<Guard>>,
     /// Where to work [default: runs/reproduce-PAPER-SCALE-SEED]
     #[arg(long, value_name = "DIR")]
     pub run: Option<PathBuf>,
     /// Prints the result as JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// A guard of DARTS's search.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Guard {
+    /// None: alpha is trusted to the last epoch.
+    None,
+    /// DARTS+: stops where the normal cell has more than two skip connections, with the epoch's before.
+    Skips,
+    /// Stops where the validation loss has become too curved in alpha: Zela et al.'s eigenvalue.
+    Curvature,
+    /// PC-DARTS: a quarter of the channels is worked on, the others pass by. A step takes a fraction of the time.
+    PartialChannels,
+}
+
+impl Guard {
+    /// As it is asked for.
+    pub fn name(&self) -> Option<String> {
+        clap::ValueEnum::to_possible_value(self).map(|it| it.get_name().to_owned())
+    }
 }
 
 /// How much of a published effort.

@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, time::Duration};
 use graph::{
     Graph, Op,
     cost::{StaticCost, static_cost},
-    relaxed::{Counted, Mixture, option_costs},
+    relaxed::{Counted, Mixture, OptionCosts, option_costs},
     weights::{Weights, parameters},
 };
 use search::{
@@ -20,6 +20,7 @@ use search::{
         Relax, Scale, SearchSpace, Task,
         darts::{Cells, DARTS_V1, DARTS_V2, DartsSpace, EdgeOp, N_EDGES, key, option},
         nas_bench_201::{self, NasBench201},
+        partial::PartialDarts,
     },
     strategy::{
         Chosen, Strategy,
@@ -169,6 +170,46 @@ fn the_relaxed_network_holds_every_architecture() {
     check_relaxed(&DartsSpace, scale(5, 4, 16));
     check_relaxed(&DartsSpace, scale(8, 3, 9));
     check_relaxed(&NasBench201, scale(2, 4, 16));
+}
+
+/// A quarter of the channels is worked on, and every channel by somebody.
+#[test]
+fn partial_channels_are_a_part() {
+    let (whole, part) = (DartsSpace, PartialDarts::default());
+    for scale in [scale(5, 8, 16), scale(8, 4, 9), scale(3, 8, 7)] {
+        let [all, some] = [whole.relax(&scale), part.relax(&scale)].map(|it| it.expect("it fits"));
+        let shapes = |graph: &Graph| {
+            let is_node = |id: &graph::NodeId| *graph.op(*id) == Op::Concat && graph.name(*id).ends_with("output");
+            graph.ids().filter(is_node).map(|id| graph.shape(id)).collect::<Vec<_>>()
+        };
+        assert_eq!(shapes(&all), shapes(&some));
+        let [more, less] = [&all, &some].map(|it| option_costs(it, Counted::Macs));
+        let rows = |costs: &OptionCosts| costs.options.iter().map(Vec::len).collect::<Vec<_>>();
+        assert_eq!((rows(&more), rows(&less)), (whole.options(), part.options()));
+        let mean = Mixture::even(&part.options());
+        let (more, less) = (more.expected(&mean) - more.fixed, less.expected(&mean) - less.fixed);
+        assert!(less < 0.3 * more, "{less} of {more}");
+    }
+    // One of one is all.
+    let scale = scale(5, 4, 16);
+    let [one, all] = [PartialDarts { k: 1 }.relax(&scale), whole.relax(&scale)].map(|it| it.expect("it fits"));
+    assert_eq!(one.fingerprint(), all.fingerprint());
+    // The slots move on from node to node.
+    let graph = part.relax(&scale).expect("it fits");
+    let mut joined = 0;
+    for id in graph.ids().filter(|&id| *graph.op(id) == Op::Concat) {
+        let [rest, mixed] = graph.inputs(id) else { continue };
+        if matches!(graph.op(*mixed), Op::Mix(_)) {
+            joined += 1;
+            assert_eq!(
+                [*rest, *mixed].map(|it| 4 * graph.shape(it).channels()),
+                [3, 1].map(|it| { it * graph.shape(id).channels() })
+            );
+        }
+    }
+    assert_eq!(joined, 5 * N_EDGES);
+    let arch = uniform(&part, 3);
+    assert_eq!(part.discretise(&Mixture::decided(&part.options(), &part.chosen(&arch))), arch);
 }
 
 /// The authors' search prints 1.930618 M parameters at 8 layers of 16 channels; their norms have none but for the stem's.

@@ -13,6 +13,7 @@ mod cli;
 mod emulated;
 mod end_to_end;
 mod gate;
+mod guards;
 mod interrupted;
 mod lowerings;
 mod recurrent;

@@ -313,7 +313,9 @@ mod tests {
     use graph::{Activation, Conv2d, NodeId, Shape};
     use search::{
         chooser::Uniform,
-        space::{Relax, Scale, SearchSpace, Task, darts::DartsSpace, nas_bench_201::NasBench201},
+        space::{
+            Relax, Scale, SearchSpace, Task, darts::DartsSpace, nas_bench_201::NasBench201, partial::PartialDarts,
+        },
     };
     use targets::{Budget, CostModel, Target};
 
@@ -457,6 +459,22 @@ mod tests {
             of_second += (second - expected).abs();
         }
         assert!(5.0 * of_second < of_first, "{of_second}, and {of_first} for the first order: nothing was shown");
+    }
+
+    #[test]
+    fn partial_channels_have_a_derivative() {
+        let (space, mut network) = (PartialDarts { k: 2 }, relaxation(6));
+        let (supernet, alpha) = (space.relax(&SMALL).expect("it fits"), alpha(&space.options()));
+        network.step_weights(&supernet, &alpha).expect("it trains");
+        let mut at = |alpha: &Mixture, minibatch| {
+            network.alpha_gradient(&supernet, alpha, Order::First, minibatch).expect("it has one")
+        };
+        let slopes = at(&alpha, Minibatch::Next).rows;
+        // One layer is a reduction: the second half of the keys.
+        for place in [(14, 4), (17, 3), (27, 6)] {
+            let expected = difference(&alpha, place, 0.01, |moved| at(moved, Minibatch::Same).loss);
+            check_close(f64::from(slopes[place.0][place.1]), expected, &format!("{place:?}"));
+        }
     }
 
     /// What a decided mixture computes is the architecture's own network, option by option and weight by weight.

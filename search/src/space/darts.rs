@@ -244,25 +244,7 @@ impl SearchSpace for DartsSpace {
 
 impl Relax for DartsSpace {
     fn relax(&self, scale: &Scale) -> Result<Graph, GraphError> {
-        network(scale, |graph, states, place| {
-            let mut ends = Vec::with_capacity(place.node + 2);
-            for (input, state) in states.iter_mut().enumerate() {
-                let (stride, channels) = (place.stride(input), place.channels);
-                ends.push(graph.within(("from", input), |graph| {
-                    let mut options = vec![graph.add("none", Op::Zero(stride), &[state.node])?];
-                    for op in EdgeOp::ALL {
-                        let node = apply(graph, op, state, channels, stride)?;
-                        options.push(match op {
-                            EdgeOp::MaxPool => graph.add("max_pool_3x3/norm", Op::BatchNorm, &[node])?,
-                            EdgeOp::AvgPool => graph.add("avg_pool_3x3/norm", Op::BatchNorm, &[node])?,
-                            _ => node,
-                        });
-                    }
-                    graph.add("mix", Op::Mix(key(place.is_reduction, place.node, input) as u32), &options)
-                })?);
-            }
-            graph.add("sum", Op::Add, &ends)
-        })
+        relaxed(scale, |graph, state, place, input| mix(graph, state, place, input, place.channels))
     }
 
     fn options(&self) -> Vec<usize> {
@@ -293,6 +275,41 @@ impl Relax for DartsSpace {
     fn n_skips(&self, cells: &Cells) -> usize {
         cells.normal.edges().filter(|(_, _, op)| *op == EdgeOp::SkipConnect).count()
     }
+}
+
+/// A network with every choice open, each of whose edges is what `add_edge` makes of a state for the node of a place.
+pub(super) fn relaxed(
+    scale: &Scale,
+    mut add_edge: impl FnMut(&mut Graph, &mut State, Place, usize) -> Result<NodeId, GraphError>,
+) -> Result<Graph, GraphError> {
+    network(scale, |graph, states, place| {
+        let mut ends = Vec::with_capacity(place.node + 2);
+        for (input, state) in states.iter_mut().enumerate() {
+            ends.push(graph.within(("from", input), |graph| add_edge(graph, state, place, input))?);
+        }
+        graph.add("sum", Op::Add, &ends)
+    })
+}
+
+/// All operations on a state of this many channels, and the choice among them.
+pub(super) fn mix(
+    graph: &mut Graph,
+    state: &mut State,
+    place: Place,
+    input: usize,
+    channels: usize,
+) -> Result<NodeId, GraphError> {
+    let stride = place.stride(input);
+    let mut options = vec![graph.add("none", Op::Zero(stride), &[state.node])?];
+    for op in EdgeOp::ALL {
+        let node = apply(graph, op, state, channels, stride)?;
+        options.push(match op {
+            EdgeOp::MaxPool => graph.add("max_pool_3x3/norm", Op::BatchNorm, &[node])?,
+            EdgeOp::AvgPool => graph.add("avg_pool_3x3/norm", Op::BatchNorm, &[node])?,
+            _ => node,
+        });
+    }
+    graph.add("mix", Op::Mix(key(place.is_reduction, place.node, input) as u32), &options)
 }
 
 /// The key of an edge's mixes.
@@ -337,15 +354,15 @@ fn sample_cell(chooser: &mut dyn Chooser) -> Cell {
 
 /// Where a node stands.
 #[derive(Clone, Copy)]
-struct Place {
+pub(super) struct Place {
     is_reduction: bool,
     node: usize,
-    channels: usize,
+    pub(super) channels: usize,
 }
 
 impl Place {
     /// How far operations on this state move.
-    fn stride(self, input: usize) -> usize {
+    pub(super) fn stride(self, input: usize) -> usize {
         if self.is_reduction && input < 2 { 2 } else { 1 }
     }
 }

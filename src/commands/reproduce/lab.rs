@@ -15,12 +15,13 @@ use anyhow::{Context, Result};
 use graph::{Graph, cost::static_cost, weights::Weights};
 use search::{
     chooser::Uniform,
-    evaluator::{Evaluator, Order, Relaxed, SharedWeights},
+    evaluator::{Evaluator, Order, SharedWeights},
     pricing::Pricer,
     space::{
         Relax, Scale, SearchSpace, blocks::BlockSpace, cell::CellSpace, chain::ChainSpace, darts::DartsSpace, deeplab,
         ds_cnn, enas_macro::EnasMacro, enas_micro::EnasMicro, fabric::Fabric, layers::LayerSpace, lstm,
-        modules::ModuleSpace, nasnet::NasNetSpace, recurrent::RecurrentSpace, rnn_tree::TreeSpace, trellis::Trellis,
+        modules::ModuleSpace, nasnet::NasNetSpace, partial::PartialDarts, recurrent::RecurrentSpace,
+        rnn_tree::TreeSpace, trellis::Trellis,
     },
     strategy::{
         Chosen, Strategy,
@@ -44,7 +45,7 @@ use targets::{Bound, Budget, Cost, CostModel, Metric, Target};
 
 use super::{ClassScore, Found, Outcome, Shipped, Words, extent::Extent};
 use crate::{
-    cli::{ReproduceArgs, ReproductionScale},
+    cli::{Guard, ReproduceArgs, ReproductionScale},
     commands::{about, export, open_source},
     exit,
     papers::Paper,
@@ -67,6 +68,8 @@ pub(super) struct Lab {
     extent: Extent,
     scale: ReproductionScale,
     seed: u64,
+    /// Of DARTS.
+    pub(super) guards: Vec<Guard>,
     pub(super) folder: RunFolder,
     compute: Compute,
 }
@@ -111,13 +114,18 @@ impl Lab {
         // Words are spotted on a board; the other figures know no target.
         let target = Target::find(if paper == Paper::Kws { "rpi4" } else { "host" })?;
         let (scale, seed) = (args.scale, args.seed);
-        Ok(Self { paper, name, is_same_data, set, test, target, extent, scale, seed, folder, compute })
+        let guards = guards(args)?;
+        Ok(Self { paper, name, is_same_data, set, test, target, extent, scale, seed, guards, folder, compute })
     }
 
     /// Says in the folder what is done there. What was done for something else is not gone on with.
     pub(super) fn claim(&self, paper: &str, scale: &str) -> Result<()> {
         let data_sha256 = self.set.part.sha256();
-        let now = serde_json::json!({ "paper": paper, "scale": scale, "seed": self.seed, "data_sha256": data_sha256 });
+        let mut now =
+            serde_json::json!({ "paper": paper, "scale": scale, "seed": self.seed, "data_sha256": data_sha256 });
+        if self.guards.iter().any(|it| *it != Guard::Skips) {
+            now["guards"] = serde_json::to_value(&self.guards)?;
+        }
         let then: Option<serde_json::Value> =
             self.folder.has(SETUP).then(|| self.folder.read_json(SETUP)).transpose()?;
         let is_ours = then.as_ref() == Some(&now) || (then.is_none() && !self.folder.has(STUDY));
@@ -203,7 +211,13 @@ impl Lab {
             }
             Paper::Epnas | Paper::Kws => {
                 let none = if paper == Paper::Kws { self.on_a_board(&full)? } else { none };
-                let settings = if is_paper { epnas::Settings::modules() } else { epnas::Settings::short() };
+                let short = epnas::Settings::short();
+                // Sets of spoken words are small: their networks get all of the paper's epochs at any scale.
+                let epochs = if paper == Paper::Kws { short.child.epochs } else { effort.epochs };
+                let settings = match is_paper {
+                    true => epnas::Settings::modules(),
+                    false => epnas::Settings { child: epnas::Child { epochs, ..short.child }, ..short },
+                };
                 self.alone(&ModuleSpace::default(), &mut Epnas::new(settings, effort, seed), effort, none)
             }
             Paper::Asha => {
@@ -221,10 +235,19 @@ impl Lab {
             }
             Paper::Darts | Paper::DartsSecondOrder => {
                 let order = if paper == Paper::Darts { Order::First } else { Order::Second };
-                let settings = darts::Settings { order, epochs: shared_epochs, ..darts::Settings::default() };
+                let paper = darts::Settings { order, ..darts::Settings::paper() };
                 // In a few hundred steps the paper's rate leaves the choices where they began.
-                let lr = if is_paper { settings.lr } else { 20.0 * settings.lr };
-                self.relaxed(&DartsSpace, &mut Darts::new(darts::Settings { lr, ..settings }, proxy, full, seed))
+                let lr = if is_paper { paper.lr } else { 20.0 * paper.lr };
+                let guards = self.guards.as_slice();
+                let most_skips =
+                    if guards.contains(&Guard::Skips) { darts::Settings::default().most_skips } else { None };
+                let curvature = guards.contains(&Guard::Curvature).then(darts::Curvature::default);
+                let settings = darts::Settings { epochs: shared_epochs, lr, most_skips, curvature, ..paper };
+                let darts = &mut Darts::new(settings, proxy, full, seed);
+                match guards.contains(&Guard::PartialChannels) {
+                    true => self.relaxed(&PartialDarts::default(), darts),
+                    false => self.relaxed(&DartsSpace, darts),
+                }
             }
             Paper::AutoDeeplab => {
                 // Alpha and beta are trained in the second half alone. The paper names Adam and not its betas.
@@ -373,11 +396,7 @@ impl Lab {
     }
 
     /// A relaxed search; beside it a random network of equal size, by the same recipe.
-    fn relaxed<S: Relax>(
-        &self,
-        space: &S,
-        strategy: &mut dyn for<'a> Strategy<S, dyn Relaxed + 'a>,
-    ) -> Result<(Outcome, Option<Outcome>)> {
+    fn relaxed<S: Relax>(&self, space: &S, strategy: &mut Darts) -> Result<(Outcome, Option<Outcome>)> {
         let budget = Budget::default();
         let mut study = self.study(&budget)?;
         let schedule = Schedule { max: 0.025, period: self.extent.shared_epochs as f64, ..self.recipe(1).schedule };
@@ -385,9 +404,9 @@ impl Lab {
             Recipe { weight_decay: 3e-4, ..Recipe::published(self.extent.shared_epochs, self.extent.batch, schedule) };
         let mut network = Relaxation::new(self.set.clone(), recipe, self.compute, self.seed, self.pricer(&budget)?);
         let found = strategy.search(space, &mut network, &mut study)?;
-        let n = study.trials().iter().filter(|it| it.strategy == strategy.name()).count();
+        let n = study.trials().iter().filter(|it| it.strategy == darts::NAME).count();
         let full = self.size(self.extent.full);
-        let ours = self.finish(space, strategy.name(), n, found, &full)?;
+        let ours = Outcome { stopped: strategy.stopped(), ..self.finish(space, darts::NAME, n, found, &full)? };
         let Some(random) = self.of_equal_size(space, ours.params, &full)? else { return Ok((ours, None)) };
         let random = self.finish(space, "random", 1, vec![random], &full)?;
         Ok((ours, Some(random)))
@@ -533,6 +552,7 @@ impl Lab {
             latency: self.set.part.sound.as_ref().and_then(|_| priced.get(Metric::Latency).cloned()),
             classes: self.by_class(&tested),
             test: tested,
+            stopped: None,
             shipped,
         })
     }
@@ -569,4 +589,19 @@ impl Lab {
         let parity = export::parity(&self.folder.file(MODEL), graph, weights, &self.set)?;
         Ok(Shipped { file: MODEL.to_owned(), bytes: bytes.len(), parity })
     }
+}
+
+/// The guards of DARTS that were asked for; those of nothing else are none.
+fn guards(args: &ReproduceArgs) -> Result<Vec<Guard>> {
+    let is_darts = matches!(args.paper, Paper::Darts | Paper::DartsSecondOrder);
+    let guards = match &args.guards {
+        Some(_) if !is_darts => return Err(exit::usage("--guards: only darts and darts-second-order have any")),
+        Some(guards) if guards.contains(&Guard::None) && 1 < guards.len() => {
+            return Err(exit::usage("--guards: none goes with no other"));
+        }
+        Some(guards) => guards.clone(),
+        None if is_darts => vec![Guard::Skips],
+        None => Vec::new(),
+    };
+    Ok(guards)
 }

@@ -7,11 +7,12 @@ mod verdict;
 
 use ::data::{Tally, Task};
 use anyhow::Result;
+use search::strategy::darts::Stopped;
 use serde::Serialize;
 use targets::{Figure, Metric};
 
 use crate::{
-    cli::ReproduceArgs,
+    cli::{Guard, ReproduceArgs},
     exit::Exit,
     papers::{Elsewhere, Printed},
     receipt::Parity,
@@ -37,6 +38,9 @@ struct Outcome {
     /// The same class by class, where the task scores them one by one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     classes: Vec<ClassScore>,
+    /// Which guard ended the search early, where one did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stopped: Option<Stopped>,
     /// The network as a file, where it was written as one.
     #[serde(skip_serializing_if = "Option::is_none")]
     shipped: Option<Shipped>,
@@ -91,6 +95,9 @@ struct Reproduction {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     bounds: Vec<String>,
     seed: u64,
+    /// What kept a relaxed search from collapsing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    guards: Vec<Guard>,
     printed: Vec<Printed>,
     /// Printed figures of other data sets, which say nothing about these.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -129,6 +136,7 @@ pub fn run(args: &ReproduceArgs) -> Result<Exit> {
         text: lab.words(),
         bounds: lab.bounds(args.paper)?,
         seed: args.seed,
+        guards: lab.guards.clone(),
         printed: args.paper.printed().to_vec(),
         elsewhere: args.paper.elsewhere().to_vec(),
         is_same_data: lab.is_same_data,
@@ -173,6 +181,9 @@ fn show(it: &Reproduction) {
                 "", parity.max_difference, parity.images, compared
             ));
         }
+        if let Some(stopped) = outcome.stopped {
+            terminal::print(&format!("{:<10} {}", "", stopped.describe()));
+        }
         if let Some(latency) = &outcome.latency {
             terminal::print(&format!("{:<10} latency {}", "", latency.describe(Metric::Latency)));
         }
@@ -191,6 +202,10 @@ fn show(it: &Reproduction) {
     }
     for bound in &it.bounds {
         terminal::print(&format!("budget     {bound}"));
+    }
+    if !it.guards.is_empty() {
+        let names: Vec<String> = it.guards.iter().filter_map(Guard::name).collect();
+        terminal::print(&format!("guards     {}", names.join(", ")));
     }
     line("ours", &it.ours);
     if let Some(random) = &it.random {
