@@ -39,6 +39,8 @@ pub enum Paper {
     RandomWsPtb,
     /// Neural architecture search with reinforcement learning, recurrent cells (Zoph and Le, 2016), beside an LSTM
     NasRlPtb,
+    /// Asynchronous successive halving on the recurrent cells of DARTS (Li and Talwalkar, 2019), beside an LSTM
+    AshaPtb,
     /// Keyword spotting by EPNAS's module search within a board's budget (Zhou et al.), beside DS-CNN
     Kws,
 }
@@ -105,11 +107,14 @@ impl Paper {
             words("NAS cell, embeddings shared", 64.0, Some(25.0), "paper"),
             words("NAS cell, larger, embeddings shared", 62.4, Some(54.0), "paper"),
         ];
+        const ASHA_PTB: [Elsewhere; 2] =
+            [words("ASHA", 56.4, None, "paper, Table 6"), words("a random cell", 59.4, None, "paper, Table 6")];
         match self {
             Self::AutoDeeplab => &AUTO_DEEPLAB,
             Self::EnasPtb => &ENAS_PTB,
             Self::RandomWsPtb => &RANDOM_WS_PTB,
             Self::NasRlPtb => &NAS_RL_PTB,
+            Self::AshaPtb => &ASHA_PTB,
             Self::BEnas
             | Self::Enas
             | Self::EnasMacro
@@ -189,7 +194,7 @@ impl Paper {
             // Their printed figures for CIFAR-10, and those for Speech Commands, could not be verified.
             Self::Asha | Self::RandomWs | Self::Kws => &NONE,
             // Of another data set: `elsewhere`.
-            Self::AutoDeeplab | Self::EnasPtb | Self::RandomWsPtb | Self::NasRlPtb => &NONE,
+            Self::AutoDeeplab | Self::EnasPtb | Self::RandomWsPtb | Self::NasRlPtb | Self::AshaPtb => &NONE,
         }
     }
 
@@ -216,7 +221,7 @@ impl Paper {
             | Self::DartsSecondOrder
             | Self::Kws => Task::Classification,
             Self::AutoDeeplab => Task::Segmentation,
-            Self::EnasPtb | Self::RandomWsPtb | Self::NasRlPtb => Task::Language,
+            Self::EnasPtb | Self::RandomWsPtb | Self::NasRlPtb | Self::AshaPtb => Task::Language,
         }
     }
 
@@ -237,7 +242,7 @@ impl Paper {
             | Self::Darts
             | Self::DartsSecondOrder => Some("cifar10"),
             // A folder of WAV files, of images and masks, or of text.
-            Self::Kws | Self::AutoDeeplab | Self::EnasPtb | Self::RandomWsPtb | Self::NasRlPtb => None,
+            Self::Kws | Self::AutoDeeplab | Self::EnasPtb | Self::RandomWsPtb | Self::NasRlPtb | Self::AshaPtb => None,
         }
     }
 }

@@ -136,6 +136,8 @@ impl ReproductionScale {
                     // The paper counts 1.5 M steps of crops of a set eight times as large as ours. Reconstruction.
                     Paper::AutoDeeplab => (0, 0, 500),
                     Paper::NasRlPtb => (15_000, 35, 300),
+                    // More than 300 architectures, 300 epochs at most; evaluated as the others are.
+                    Paper::AshaPtb => (1_000, 300, 3_600),
                     // As long as Li and Talwalkar's final evaluations.
                     Paper::EnasPtb | Paper::RandomWsPtb => (0, 0, 3_600),
                 };
@@ -148,7 +150,7 @@ impl ReproductionScale {
                     Paper::Darts | Paper::DartsSecondOrder => ([8, 16], [20, 36]),
                     Paper::AutoDeeplab => ([12, 8], [12, 20]),
                     // DARTS's sizes, for the others as well. Reconstruction.
-                    Paper::EnasPtb | Paper::RandomWsPtb | Paper::NasRlPtb => ([1, 300], [1, 850]),
+                    Paper::EnasPtb | Paper::RandomWsPtb | Paper::NasRlPtb | Paper::AshaPtb => ([1, 300], [1, 850]),
                     Paper::Enas
                     | Paper::RandomWs
                     | Paper::Asha

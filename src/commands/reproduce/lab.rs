@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ::data::{Amount, Augment, IGNORED, Normalisation, Options, Tally, Task, split};
+use ::data::{Amount, Augment, IGNORED, Normalisation, Options, Tally, Task, TextOptions, split};
 use ::export::Metadata;
 use ::train::{
     Compute, Recipe, Schedule, TrainingSet,
@@ -87,7 +87,12 @@ impl Lab {
             };
             return Err(exit::usage(format!("name a folder with --data: {holds}")));
         };
-        let source = open_source(&name, Options { text: args.scale.text(), ..Options::default() })?;
+        if args.vocabulary.is_some() && paper.task() != Task::Language {
+            return Err(exit::usage("--vocabulary: only text has words"));
+        }
+        let text = args.scale.text();
+        let text = TextOptions { vocabulary: args.vocabulary.unwrap_or(text.vocabulary), ..text };
+        let source = open_source(&name, Options { text, ..Options::default() })?;
         let is_same_data = source.is_penn_treebank();
         let part = Arc::new(source.train()?);
         if part.task != paper.task() {
@@ -201,6 +206,7 @@ impl Lab {
                 let settings = if is_paper { paper } else { short };
                 self.alone(&TreeSpace::default(), &mut NasRl::new(settings, effort, seed), effort, none)
             }
+            Paper::AshaPtb => self.alone(&RecurrentSpace::darts(), &mut self.asha(effort), effort, none),
             Paper::NasRl => {
                 let settings = if is_paper { nas_rl::Settings::default() } else { nas_rl::Settings::short() };
                 self.alone(&ChainSpace::default(), &mut NasRl::new(settings, effort, seed), effort, none)
@@ -220,11 +226,7 @@ impl Lab {
                 };
                 self.alone(&ModuleSpace::default(), &mut Epnas::new(settings, effort, seed), effort, none)
             }
-            Paper::Asha => {
-                let (max, min) = if is_paper { (300, 75) } else { (4 * effort.epochs, effort.epochs) };
-                let settings = asha::Settings { min_epochs: min, max_epochs: max, ..asha::Settings::default() };
-                self.alone(&cells, &mut Asha::new(settings, effort, seed), effort, none)
-            }
+            Paper::Asha => self.alone(&cells, &mut self.asha(effort), effort, none),
             Paper::NeuralArchitect => {
                 let settings = match is_paper {
                     true => neural_architect::Settings::default(),
@@ -271,6 +273,18 @@ impl Lab {
                 self.alone(&space, &mut Rcas::new(rcas::Settings::default(), effort), effort, budget)
             }
         }
+    }
+
+    /// At the paper's scale with its rungs, else with two of this effort.
+    fn asha(&self, effort: Effort) -> Asha {
+        let paper = asha::Settings::default();
+        let settings = match self.scale {
+            ReproductionScale::Paper => paper,
+            ReproductionScale::Demo | ReproductionScale::Small => {
+                asha::Settings { min_epochs: effort.epochs, max_epochs: 4 * effort.epochs, ..paper }
+            }
+        };
+        Asha::new(settings, effort, self.seed)
     }
 
     fn size(&self, [layers, channels]: [usize; 2]) -> Scale {
@@ -490,7 +504,7 @@ impl Lab {
             | Paper::RandomWs
             | Paper::Kws => common,
             // As DARTS drops out in its final training; its averaged gradient descent is a cosine here. Reconstruction.
-            Paper::EnasPtb | Paper::RandomWsPtb | Paper::NasRlPtb => {
+            Paper::EnasPtb | Paper::RandomWsPtb | Paper::NasRlPtb | Paper::AshaPtb => {
                 Recipe { drop_input: 0.65, drop_state: 0.25, dropout_keep: 0.25, weight_decay: 8e-7, ..common }
             }
         }
@@ -536,7 +550,7 @@ impl Lab {
         let tested = fit::test(&graph, &fitted.weights, &self.test, &self.set.normalisation, self.compute)?;
         let shipped = match name {
             darts::NAME if self.paper == Paper::AutoDeeplab => Some(self.ship(&deployed, &fitted.weights)?),
-            enas::NAME | nas_rl::NAME if self.paper.task() == Task::Language => {
+            enas::NAME | nas_rl::NAME | asha::NAME if self.paper.task() == Task::Language => {
                 Some(self.ship(&deployed, &fitted.weights)?)
             }
             random_ws::NAME if self.paper == Paper::RandomWsPtb => Some(self.ship(&deployed, &fitted.weights)?),
