@@ -35,7 +35,7 @@ if [ "$compute" = cuda ]; then
   size=(--preset paper --deadline 5min)
 else
   device=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)
-  size=(--preset demo)
+  size=(--preset demo --deadline 3min)
 fi
 "$venv/bin/python" benches/step.py "$CARGO_TARGET_DIR/release/examples/step" --compute "$compute" $quick > "$work/steps.jsonl"
 started=$(date +%s)
