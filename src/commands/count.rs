@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Relative difference between two counts of one model from which on it is a change: two runs differ
-/// by less than a thousandth.
+/// by less than three thousandths.
 pub const CHANGE: f64 = 0.01;
 
 /// Counts one inference of the model, and judges it.
