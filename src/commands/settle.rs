@@ -288,8 +288,8 @@ fn baseline_line(receipt: &Receipt, row: &BaselineRow) -> String {
     }
 }
 
-/// How to get the baseline's network, where it is the better one by the images that choices may be made by and did not
-/// ship for that.
+/// How to get the baseline's network, where it is the better one by the images that choices may be made by and the
+/// strategy's own was to ship all the same.
 fn better_baseline(receipt: &Receipt, row: &BaselineRow, folder: &RunFolder) -> Option<String> {
     let (theirs, ours) = (row.validation?, receipt.accuracy.validation);
     let name = &row.baseline.strategy;
