@@ -13,8 +13,8 @@ use crate::{
     kit, terminal,
 };
 
-/// Relative difference between two counts of one model from which on it is a change: two runs differ
-/// by less than three thousandths.
+/// Relative difference between two counts from which on it is a change. Counts of one file by one agent are equal; those
+/// by another build of the agent, or of a model exported anew, are not to the last instruction.
 pub const CHANGE: f64 = 0.01;
 
 /// Counts one inference of the model, and judges it.

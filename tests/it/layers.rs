@@ -7,17 +7,18 @@ use std::{
 };
 
 /// A crate of the workspace and what it may name, of the workspace and of [`CONTROLLED`].
-const CRATES: [(&str, &[&str]); 10] = [
+const CRATES: [(&str, &[&str]); 11] = [
     ("graph", &[]),
     ("targets", &["graph"]),
     ("data", &["ureq"]),
     ("export", &["graph", "onnx-protobuf", "protobuf"]),
     ("kernels", &[]),
-    ("runtime", &["kernels", "targets", "tract-onnx", "onnx-protobuf", "protobuf"]),
+    ("runtime", &["kernels", "keys", "targets", "tract-onnx", "onnx-protobuf", "protobuf"]),
     ("search", &["graph", "targets", "data", "kernels"]),
     ("train", &["graph", "targets", "data", "kernels", "search", "burn"]),
     ("counter", &[]),
     ("memory", &[]),
+    ("keys", &[]),
 ];
 
 /// Crates from outside that only some may name. A prefix stands for a family: `burn` for `burn-flex`.
