@@ -63,7 +63,7 @@ impl Guard {
 pub enum ReproductionScale {
     /// A minute or two: every step, nothing to conclude from.
     Demo,
-    /// Up to an hour on two cores.
+    /// Up to an hour on two cores; of rcas two.
     Small,
     /// The published numbers of networks, epochs and sizes, by one common recipe: days on a processor, for a GPU.
     Paper,
@@ -77,4 +77,5 @@ Examples:
   pipeline reproduce nasnet --scale paper                      # the published schedule: for a GPU
 
 At demo and small scale a printed error cannot be decided, and the verdict says so; whether the method beats random
-search at equal cost is judged by two standard errors. Interrupted, the same command goes on where it was.";
+search at equal cost is judged by two standard errors. Cost is counted in multiply-accumulates of the trained networks
+times their epochs, and where weights are shared in networks scored. Interrupted, the same command goes on where it was.";

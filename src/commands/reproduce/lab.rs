@@ -379,14 +379,11 @@ impl Lab {
             Ok(Trainer::new(set, recipe, self.compute, self.seed, pricer, kept, terminal::interrupted))
         };
         let found = strategy.search(space, &mut trainer()?, &mut study)?;
-        let mine = |study: &Study| {
-            let of = study.trials().iter().filter(|it| it.strategy == strategy.name() && it.accuracy.is_some());
-            (of.clone().count(), of.filter_map(|it| it.epochs).sum::<usize>())
-        };
-        let (n, epochs) = mine(&study);
+        let trained = || study.trials().iter().filter(|it| it.strategy == strategy.name() && it.accuracy.is_some());
+        let n = trained().count();
+        let work = trained().map(|it| macs(&it.cost) * it.epochs.unwrap_or(0) as f64).sum();
         let ours = self.finish(space, strategy.name(), n, found, &effort.full)?;
-        // Equal cost: as many epochs in all.
-        let effort = Effort { evaluations: epochs.div_ceil(effort.epochs).max(1), ..effort };
+        let effort = Effort { evaluations: self.as_dear(space, &budget, work, effort)?, ..effort };
         let found = Random::new(effort, self.seed).search(space, &mut trainer()?, &mut study)?;
         // Uniform networks of a large space may all be outside of hard bounds.
         let random = match found.is_empty() {
@@ -394,6 +391,27 @@ impl Lab {
             false => Some(self.finish(space, "random", effort.evaluations, found, &effort.full)?),
         };
         Ok((ours, random))
+    }
+
+    /// Random networks within the budget that are as much work to train as `work`: multiply-accumulates of one
+    /// deployed network, times epochs, over all.
+    fn as_dear<S: SearchSpace>(&self, space: &S, budget: &Budget, work: f64, effort: Effort) -> Result<usize> {
+        /// Networks whose mean is taken.
+        const DRAWS: u64 = 100;
+        let mut pricer = self.pricer(budget)?;
+        let mut each = Vec::new();
+        for nth in 0..DRAWS {
+            let arch = space.sample(&mut Uniform::new(self.seed, "random at equal cost", nth));
+            let cost = pricer.cost(&space.build(&arch, &effort.full).map_err(search::Error::from)?)?;
+            if budget.admits(&cost) {
+                each.push(macs(&cost) * effort.epochs as f64);
+            }
+        }
+        if each.is_empty() {
+            return Ok(effort.evaluations);
+        }
+        let mean = each.iter().sum::<f64>() / each.len() as f64;
+        Ok((work / mean).round().max(1.0) as usize)
     }
 
     fn shared<S: SearchSpace>(
@@ -603,6 +621,11 @@ impl Lab {
         let parity = export::parity(&self.folder.file(MODEL), graph, weights, &self.set)?;
         Ok(Shipped { file: MODEL.to_owned(), bytes: bytes.len(), parity })
     }
+}
+
+/// Multiply-accumulates of one inference.
+fn macs(cost: &Cost) -> f64 {
+    cost.get(Metric::Macs).map_or(0.0, |it| it.value)
 }
 
 /// The guards of DARTS that were asked for; those of nothing else are none.
