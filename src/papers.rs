@@ -41,6 +41,8 @@ pub enum Paper {
     NasRlPtb,
     /// Asynchronous successive halving on the recurrent cells of DARTS (Li and Talwalkar, 2019), beside an LSTM
     AshaPtb,
+    /// Differentiable architecture search, recurrent cells (Liu, Simonyan and Yang, 2019), beside an LSTM
+    DartsPtb,
     /// Keyword spotting by EPNAS's module search within a board's budget (Zhou et al.), beside DS-CNN
     Kws,
 }
@@ -109,12 +111,17 @@ impl Paper {
         ];
         const ASHA_PTB: [Elsewhere; 2] =
             [words("ASHA", 56.4, None, "paper, Table 6"), words("a random cell", 59.4, None, "paper, Table 6")];
+        const DARTS_PTB: [Elsewhere; 2] = [
+            words("DARTS, second order", 55.7, Some(23.0), "paper"),
+            words("a random cell", 59.4, None, "Li and Talwalkar, Table 6"),
+        ];
         match self {
             Self::AutoDeeplab => &AUTO_DEEPLAB,
             Self::EnasPtb => &ENAS_PTB,
             Self::RandomWsPtb => &RANDOM_WS_PTB,
             Self::NasRlPtb => &NAS_RL_PTB,
             Self::AshaPtb => &ASHA_PTB,
+            Self::DartsPtb => &DARTS_PTB,
             Self::BEnas
             | Self::Enas
             | Self::EnasMacro
@@ -194,13 +201,15 @@ impl Paper {
             // Their printed figures for CIFAR-10, and those for Speech Commands, could not be verified.
             Self::Asha | Self::RandomWs | Self::Kws => &NONE,
             // Of another data set: `elsewhere`.
-            Self::AutoDeeplab | Self::EnasPtb | Self::RandomWsPtb | Self::NasRlPtb | Self::AshaPtb => &NONE,
+            Self::AutoDeeplab | Self::EnasPtb | Self::RandomWsPtb | Self::NasRlPtb | Self::AshaPtb | Self::DartsPtb => {
+                &NONE
+            }
         }
     }
 
     /// Whether its choices stay open while it searches.
     pub fn is_relaxed(self) -> bool {
-        matches!(self, Self::Darts | Self::DartsSecondOrder | Self::AutoDeeplab)
+        matches!(self, Self::Darts | Self::DartsSecondOrder | Self::AutoDeeplab | Self::DartsPtb)
     }
 
     /// What its networks are asked.
@@ -221,7 +230,7 @@ impl Paper {
             | Self::DartsSecondOrder
             | Self::Kws => Task::Classification,
             Self::AutoDeeplab => Task::Segmentation,
-            Self::EnasPtb | Self::RandomWsPtb | Self::NasRlPtb | Self::AshaPtb => Task::Language,
+            Self::EnasPtb | Self::RandomWsPtb | Self::NasRlPtb | Self::AshaPtb | Self::DartsPtb => Task::Language,
         }
     }
 
@@ -242,7 +251,13 @@ impl Paper {
             | Self::Darts
             | Self::DartsSecondOrder => Some("cifar10"),
             // A folder of WAV files, of images and masks, or of text.
-            Self::Kws | Self::AutoDeeplab | Self::EnasPtb | Self::RandomWsPtb | Self::NasRlPtb | Self::AshaPtb => None,
+            Self::Kws
+            | Self::AutoDeeplab
+            | Self::EnasPtb
+            | Self::RandomWsPtb
+            | Self::NasRlPtb
+            | Self::AshaPtb
+            | Self::DartsPtb => None,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use graph::{
     Activation, Conv2d, Graph, NodeId, Op, Pads, Pool2d, Shape,
     fold::BN_EPSILON,
-    weights::{Weights, parameters},
+    weights::{Weights, owner, parameters},
 };
 
 use crate::{
@@ -197,6 +197,11 @@ impl Writer<'_> {
     fn parameters(&mut self, id: NodeId, name: &str) -> Result<Vec<String>, ExportError> {
         let mut values = Vec::new();
         for (suffix, shape) in parameters(self.graph, id) {
+            let first = owner(self.graph, id, suffix, &shape);
+            if first != id {
+                values.push(self.inner(first, suffix)); // written with the node that it is tied to
+                continue;
+            }
             let tensor = self.weights.get(name, suffix)?;
             if let Some(&value) = tensor.values.iter().find(|it| !it.is_finite()) {
                 return Err(ExportError::NotFinite { key: format!("{name}.{suffix}"), value });

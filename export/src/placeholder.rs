@@ -2,7 +2,7 @@
 
 use graph::{
     Graph, NodeId, Op,
-    weights::{Weights, parameters},
+    weights::{Weights, own_parameters},
 };
 
 /// Fixed pseudo-random weights for every parameter of `graph`.
@@ -15,7 +15,7 @@ pub fn placeholder_weights(graph: &Graph, seed: u64) -> Weights {
     let mut weights = Weights::default();
     for id in graph.ids() {
         let mut name = None;
-        for (suffix, shape) in parameters(graph, id) {
+        for (suffix, shape) in own_parameters(graph, id) {
             let name = name.get_or_insert_with(|| graph.name(id));
             let n_values = shape.iter().product();
             let values = match suffix {

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use crate::{Conv2d, Graph, NodeId, Op, Table, fold, section::Run};
+use crate::{Conv2d, Graph, NodeId, Op, Table, fold, section::Run, weights};
 
 /// Bytes of one `f32` activation or weight.
 pub const F32_BYTES: u64 = 4;
@@ -127,10 +127,11 @@ pub fn static_cost_with<T: Tally>(graph: &Graph, tally: T) -> (StaticCost, Origi
     for memory in &graph.memories {
         lives.keep(memory.next);
     }
+    let tied: u64 = graph.ties.iter().map(|it| weights::tied(graph, it[0])).sum();
     let cost = StaticCost {
-        params: totals.params,
+        params: totals.params - tied,
         macs: totals.macs,
-        model_bytes: F32_BYTES * totals.weights,
+        model_bytes: F32_BYTES * (totals.weights - tied),
         peak_bytes: F32_BYTES * lives.peak(),
         traffic_bytes: F32_BYTES * (totals.traffic + totals.weights - totals.idle),
         n_ops: totals.n_ops,
@@ -456,13 +457,13 @@ impl Lives {
     }
 }
 
-/// Trainable parameters of node `id`.
+/// Trainable parameters of node `id`, without those that are an earlier node's.
 pub fn params(graph: &Graph, id: NodeId) -> u64 {
     let channels = graph.shape(id).channels() as u64;
     match graph.op(id) {
         Op::Conv2d(conv) if conv.fixed => 0,
         Op::Conv2d(conv) => kernel(conv, fan_in(graph, id)) + bias(conv),
-        Op::Linear(_) => channels * fan_in(graph, id) + channels,
+        Op::Linear(_) => channels * fan_in(graph, id) + channels - weights::tied(graph, id),
         Op::BatchNorm => 2 * channels,
         Op::Embed(Table { words, features }) => (words * features) as u64,
         Op::Input

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     Graph, Memory, NodeId, Op,
-    weights::{Weights, WeightsError},
+    weights::{Weights, WeightsError, own_parameters},
 };
 
 /// Added to a variance before its square root is taken; training uses the same.
@@ -148,7 +148,7 @@ pub fn fold(graph: &Graph, weights: &Weights) -> Result<(Graph, Weights), Weight
                 folded.insert(&name, "bias", vec![conv.channels], bias);
             }
             _ => {
-                for (suffix, shape) in crate::weights::parameters(&shipped, id) {
+                for (suffix, shape) in own_parameters(&shipped, id) {
                     let tensor = weights.get(&name, suffix)?;
                     folded.insert(&name, suffix, shape, tensor.values.clone());
                 }
@@ -195,6 +195,7 @@ fn rebuild(graph: &Graph) -> (Graph, BTreeMap<NodeId, Folded>) {
     out.here = 0;
     out.memories =
         graph.memories.iter().map(|it| Memory { node: place[it.node.index()], next: place[it.next.index()] }).collect();
+    out.ties = graph.ties.iter().map(|it| it.map(|id| place[id.index()])).collect();
     for idx in 0..out.memories.len() {
         let Memory { node, next } = out.memories[idx];
         if node != next {

@@ -154,6 +154,8 @@ pub struct Graph {
     /// Sections and their copies, one after the other.
     runs: Vec<Run>,
     memories: Vec<Memory>,
+    /// Nodes that use parameters of an earlier node, each with that node.
+    ties: Vec<[NodeId; 2]>,
     /// The scope that new nodes join: 0 is the root, `n` is `scopes[n - 1]`.
     here: u32,
 }
@@ -170,6 +172,14 @@ pub enum GraphError {
         op: &'static str,
         /// Shapes it was given.
         shapes: Vec<Shape>,
+    },
+    /// Two nodes cannot share what they have not both.
+    #[error("{node} has no weights of the same axes as {of}, which it should share")]
+    Tie {
+        /// Name of the node that was to use the other's.
+        node: String,
+        /// Name of the other.
+        of: String,
     },
 }
 
@@ -193,6 +203,7 @@ impl Graph {
             // Of a dozen cells and a few more.
             runs: Vec::with_capacity(16),
             memories: Vec::new(),
+            ties: Vec::new(),
             here: 0,
         }
     }
@@ -244,6 +255,22 @@ impl Graph {
     /// What is carried from step to step, in the order in which it was added; empty unless the network is recurrent.
     pub fn memories(&self) -> &[Memory] {
         &self.memories
+    }
+
+    /// From now on the linear map `node` uses those parameters of `of`, an earlier linear map or embedding, that have the
+    /// same suffix and axes; the others stay its own. They are trained, counted and shipped once.
+    ///
+    /// # Errors
+    /// They have none in common, or `node` is no linear map; the graph stays as it was.
+    pub fn tie(&mut self, node: NodeId, of: NodeId) -> Result<(), GraphError> {
+        let may = matches!(self.op(node), Op::Linear(_)) && matches!(self.op(of), Op::Linear(_) | Op::Embed(_));
+        let theirs = weights::parameters(self, of);
+        if !may || node <= of || weights::parameters(self, node).iter().all(|own| !theirs.contains(own)) {
+            return Err(GraphError::Tie { node: self.name(node), of: self.name(of) });
+        }
+        self.ties.retain(|it| it[0] != node);
+        self.ties.push([node, of]);
+        Ok(())
     }
 
     /// Adds a node after its inputs; infers and checks its shape.
@@ -373,6 +400,9 @@ impl Graph {
         for Memory { node, next } in &self.memories {
             write!(hash, "{node:?}{next:?};").expect("a hash takes any text");
         }
+        for [node, of] in &self.ties {
+            write!(hash, "{node:?}={of:?};").expect("a hash takes any text");
+        }
         format!("{:016x}", hash.0)
     }
 
@@ -401,6 +431,7 @@ impl Graph {
             inputs.iter().for_each(|input| hash.write_u32(input.0));
         }
         self.memories.iter().for_each(|it| hash.write_u32(it.next.0));
+        self.ties.iter().flatten().for_each(|id| hash.write_u32(id.0));
         hash.finish()
     }
 
@@ -423,6 +454,7 @@ impl PartialEq for Graph {
         self.n_nodes() == other.n_nodes()
             && self.scopes == other.scopes
             && self.memories == other.memories
+            && self.ties == other.ties
             && self.here == other.here
             && self.ids().all(same)
     }

@@ -7,7 +7,7 @@ use crate::{
     Graph, NodeId, Op,
     cost::{self, F32_BYTES},
     fold,
-    weights::parameters,
+    weights::{own_parameters, parameters},
 };
 
 /// `alpha`: for each key of a network's mixes a row of logits, one for each value that they read, in their order.
@@ -118,7 +118,10 @@ pub fn option_costs(graph: &Graph, counted: Counted) -> OptionCosts {
                 Op::Zero(_) => elements(id),
                 // One row is read of an embedding, and all of it ships.
                 Op::Embed(table) if counted == Counted::TrafficBytes => table.features as u64,
-                _ => parameters(&shipped, id).iter().map(|(_, dims)| dims.iter().product::<usize>() as u64).sum(),
+                _ => {
+                    let read = if counted == Counted::TrafficBytes { parameters } else { own_parameters };
+                    read(&shipped, id).iter().map(|(_, dims)| dims.iter().product::<usize>() as u64).sum()
+                }
             };
             let moved = |id| match shipped.op(id) {
                 Op::Input | Op::Memory(_) => 0,

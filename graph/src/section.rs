@@ -81,7 +81,7 @@ impl Graph {
     ///
     /// `None`, and the graph stays as it was, where that takes building them: an input has another shape than the one in
     /// its place, one node stood in both places and now there are two, a node of the section that is not its last has
-    /// been read from elsewhere, or the network is recurrent: a copy would need memories of its own.
+    /// been read from elsewhere, or the network has memories or ties: a copy would need its own.
     ///
     /// # Panics
     /// The section is of another, longer graph.
@@ -91,6 +91,7 @@ impl Graph {
         let fits = (0..2).all(|idx| self.nodes[stood[idx].index()].shape == self.nodes[inputs[idx].index()].shape);
         if !fits
             || !self.memories.is_empty()
+            || !self.ties.is_empty()
             || (stood[0] == stood[1] && inputs[0] != inputs[1])
             || !run.is_closed(self)
         {

@@ -2,7 +2,8 @@
 //!
 //! A parameter's key is the node's full name, a dot and one of `weight`, `bias`, `gamma`, `beta`,
 //! `mean`, `var`. Layouts, all row-major `f32`: convolution `[out, in / groups, height, width]`,
-//! linear `[out, in]`, embedding `[words, features]`, everything else `[channels]`.
+//! linear `[out, in]`, embedding `[words, features]`, everything else `[channels]`. What several nodes share has the key of
+//! the first of them.
 
 use std::collections::BTreeMap;
 
@@ -91,6 +92,34 @@ pub fn parameters(graph: &Graph, id: NodeId) -> Vec<(&'static str, Vec<usize>)> 
     }
 }
 
+/// The node whose parameter of this suffix and these axes node `id` uses: itself, or the one that it is tied to
+/// ([`Graph::tie`]).
+pub fn owner(graph: &Graph, mut id: NodeId, suffix: &str, axes: &[usize]) -> NodeId {
+    while let Some([_, of]) = graph.ties.iter().find(|it| it[0] == id)
+        && parameters(graph, *of).iter().any(|it| it.0 == suffix && it.1 == axes)
+    {
+        id = *of;
+    }
+    id
+}
+
+/// As [`parameters`], without those that are an earlier node's.
+pub fn own_parameters(graph: &Graph, id: NodeId) -> Vec<(&'static str, Vec<usize>)> {
+    let mut parts = parameters(graph, id);
+    parts.retain(|(suffix, axes)| owner(graph, id, suffix, axes) == id);
+    parts
+}
+
+/// Values of node `id` that are an earlier node's; 0 for most.
+pub(crate) fn tied(graph: &Graph, id: NodeId) -> u64 {
+    let values =
+        |parts: Vec<(&str, Vec<usize>)>| parts.iter().map(|it| it.1.iter().product::<usize>() as u64).sum::<u64>();
+    match graph.ties.iter().any(|it| it[0] == id) {
+        true => values(parameters(graph, id)) - values(own_parameters(graph, id)),
+        false => 0,
+    }
+}
+
 impl Weights {
     /// The parameter `suffix` of the node called `node`.
     pub fn get(&self, node: &str, suffix: &str) -> Result<&Tensor, WeightsError> {
@@ -107,7 +136,7 @@ impl Weights {
     /// Whether every parameter of `graph` is here in its shape.
     pub fn check(&self, graph: &Graph) -> Result<(), WeightsError> {
         for id in graph.ids() {
-            for (suffix, expected) in parameters(graph, id) {
+            for (suffix, expected) in own_parameters(graph, id) {
                 let name = graph.name(id);
                 let found = &self.get(&name, suffix)?.shape;
                 if *found != expected {

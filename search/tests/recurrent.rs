@@ -72,8 +72,8 @@ fn questions_come_in_the_papers_order() {
 /// Weights and biases of a linear map onto the hidden features.
 const LINEAR: usize = HIDDEN * HIDDEN + HIDDEN;
 
-/// Embedding and classifier.
-const EDGES: usize = WORDS * HIDDEN + WORDS * HIDDEN + WORDS;
+/// The words' vectors, which embedding and classifier share, and the classifier's bias.
+const EDGES: usize = WORDS * HIDDEN + WORDS;
 
 #[test]
 fn parameters_are_those_counted_by_hand() {

@@ -48,7 +48,7 @@ impl Images {
             let data = &config.data;
             return Err(exit::usage(format!(
                 "--data {data} is running text, for which there are no presets: language models are found by `pipeline \
-                 reproduce enas-ptb|random-ws-ptb|nas-rl-ptb|asha-ptb --data {data}`"
+                 reproduce enas-ptb|random-ws-ptb|nas-rl-ptb|asha-ptb|darts-ptb --data {data}`"
             )));
         }
         let part = Arc::new(source.train()?);

@@ -98,7 +98,7 @@ fn novel(n: usize) -> String {
     text
 }
 
-/// Four papers at once: each searches, trains what it found and an LSTM, and asks the test text.
+/// Five papers at once: each searches, trains what it found and an LSTM, and asks the test text.
 #[test]
 fn language_models_are_found_on_a_folder_of_text() {
     let folder = workplace();
@@ -108,7 +108,13 @@ fn language_models_are_found_on_a_folder_of_text() {
     }
     run(&folder, "data check novel")
         .expect(0, &["810 words", "0.00 % of them not of the vocabulary", "270 words of valid"]);
-    let papers = [("random-ws-ptb", "random-ws"), ("enas-ptb", "enas"), ("nas-rl-ptb", "nas-rl"), ("asha-ptb", "asha")];
+    let papers = [
+        ("random-ws-ptb", "random-ws"),
+        ("enas-ptb", "enas"),
+        ("nas-rl-ptb", "nas-rl"),
+        ("asha-ptb", "asha"),
+        ("darts-ptb", "darts"),
+    ];
     for (paper, strategy) in papers {
         let said = run(&folder, &format!("reproduce {paper} --scale demo --data novel --run {paper} --json"));
         said.expect(0, &[]);

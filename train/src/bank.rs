@@ -10,7 +10,7 @@ use burn::tensor::{Device, Gradients, Tensor, TensorData};
 use data::keyed;
 use graph::{
     Graph,
-    weights::{Weights, WeightsError, parameters},
+    weights::{Weights, WeightsError, own_parameters, owner, parameters},
 };
 use rand::Rng;
 
@@ -40,6 +40,10 @@ impl Slopes {
         let mut taken = Vec::new();
         for id in graph.ids() {
             for ((suffix, shape), lent) in parameters(graph, id).into_iter().zip(&loan[id.index()]) {
+                // What several nodes share has one gradient, the sum of theirs.
+                if owner(graph, id, suffix, &shape) != id {
+                    continue;
+                }
                 if let Some(gradient) = lent.grad_remove(gradients) {
                     taken.push(((format!("{}.{suffix}", graph.name(id)), shape), gradient));
                 }
@@ -82,32 +86,37 @@ impl WeightBank {
     /// The parameters of `graph`, made where they are new; `tracked` ones collect gradients. Others are averages
     /// where there are any.
     pub fn lend(&mut self, graph: &Graph, tracked: bool) -> Loan {
-        graph
-            .ids()
-            .map(|id| {
-                let mut loan = Vec::new();
-                for (suffix, shape) in parameters(graph, id) {
-                    let fan_in = shape[1..].iter().product::<usize>();
-                    let key = (format!("{}.{suffix}", graph.name(id)), shape);
-                    let (seed, device) = (self.seed, &self.device);
-                    let parameter = self.parameters.entry(key).or_insert_with_key(|(name, shape)| {
-                        let values = initial(seed, name, suffix, shape.iter().product(), fan_in);
-                        Parameter { value: tensor(values, device), velocity: None, average: None }
-                    });
-                    let value = match &parameter.average {
-                        Some(average) if !tracked => average.clone(),
-                        _ => parameter.value.clone(),
-                    };
-                    let learns = tracked && is_trained(suffix);
-                    loan.push(match (tracked, learns) {
-                        (true, true) => value.autodiff().require_grad(),
-                        (true, false) => value.autodiff(),
-                        (false, _) => value,
-                    });
+        let mut all = Loan::with_capacity(graph.n_nodes());
+        for id in graph.ids() {
+            let mut loan = Vec::new();
+            for (suffix, shape) in parameters(graph, id) {
+                let first = owner(graph, id, suffix, &shape);
+                if first != id {
+                    let place = parameters(graph, first).iter().position(|it| it.0 == suffix);
+                    loan.push(all[first.index()][place.expect("it owns it")].clone());
+                    continue;
                 }
-                loan
-            })
-            .collect()
+                let fan_in = shape[1..].iter().product::<usize>();
+                let key = (format!("{}.{suffix}", graph.name(id)), shape);
+                let (seed, device) = (self.seed, &self.device);
+                let parameter = self.parameters.entry(key).or_insert_with_key(|(name, shape)| {
+                    let values = initial(seed, name, suffix, shape.iter().product(), fan_in);
+                    Parameter { value: tensor(values, device), velocity: None, average: None }
+                });
+                let value = match &parameter.average {
+                    Some(average) if !tracked => average.clone(),
+                    _ => parameter.value.clone(),
+                };
+                let learns = tracked && is_trained(suffix);
+                loan.push(match (tracked, learns) {
+                    (true, true) => value.autodiff().require_grad(),
+                    (true, false) => value.autodiff(),
+                    (false, _) => value,
+                });
+            }
+            all.push(loan);
+        }
+        all
     }
 
     /// One step of stochastic gradient descent on what was lent.
@@ -158,7 +167,7 @@ impl WeightBank {
     pub fn average(&mut self, graph: &Graph, decay: f64, step: u64) {
         let decay = decay.min((1.0 + step as f64) / (10.0 + step as f64));
         for id in graph.ids() {
-            for (suffix, shape) in parameters(graph, id) {
+            for (suffix, shape) in own_parameters(graph, id) {
                 let key = (format!("{}.{suffix}", graph.name(id)), shape);
                 let Some(parameter) = self.parameters.get_mut(&key) else { continue };
                 let value = parameter.value.clone();
@@ -201,7 +210,9 @@ impl WeightBank {
         let mut weights = Weights::default();
         for id in graph.ids() {
             for ((suffix, shape), value) in parameters(graph, id).into_iter().zip(&loan[id.index()]) {
-                weights.insert(&graph.name(id), suffix, shape, host(value));
+                if owner(graph, id, suffix, &shape) == id {
+                    weights.insert(&graph.name(id), suffix, shape, host(value));
+                }
             }
         }
         weights
@@ -214,7 +225,7 @@ impl WeightBank {
     pub fn load(&mut self, graph: &Graph, weights: &Weights) -> Result<(), WeightsError> {
         weights.check(graph)?;
         for id in graph.ids() {
-            for (suffix, shape) in parameters(graph, id) {
+            for (suffix, shape) in own_parameters(graph, id) {
                 let found = weights.get(&graph.name(id), suffix)?;
                 let value = tensor(found.values.clone(), &self.device);
                 let key = (format!("{}.{suffix}", graph.name(id)), shape);

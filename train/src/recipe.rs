@@ -48,6 +48,10 @@ pub struct Recipe {
     /// Share of what a recurrent network remembers that is dropped at each step, the same in a whole segment.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub drop_state: f64,
+    /// Weight of how much what the classifier reads changes from word to word: the mean of the squares (slowness, or
+    /// temporal activation regularisation, S. Merity, B. McCann and R. Socher, 2017).
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub slowness: f64,
 }
 
 impl Recipe {
@@ -69,6 +73,7 @@ impl Recipe {
             cutout: 0.0,
             drop_input: 0.0,
             drop_state: 0.0,
+            slowness: 0.0,
         }
     }
 
@@ -84,9 +89,10 @@ impl Recipe {
     }
 
     /// As language models of Penn TreeBank are trained (DARTS's search): plain gradient descent at a high rate, gradients
-    /// clipped at a norm of 0.25, L2 of 5e-7.
+    /// clipped at a norm of 0.25, L2 of 5e-7, slowness of 1e-3.
     pub fn words(epochs: usize, batch: usize, schedule: Schedule) -> Self {
-        Self { momentum: 0.0, weight_decay: 5e-7, clip: 0.25, ..Self::published(epochs, batch, schedule) }
+        let published = Self::published(epochs, batch, schedule);
+        Self { momentum: 0.0, weight_decay: 5e-7, clip: 0.25, slowness: 1e-3, ..published }
     }
 
     /// Our own, for few epochs: one cycle of the learning rate (L. N. Smith and N. Topin, 2018), small batches, label

@@ -13,6 +13,7 @@ use graph::{Graph, Memory, NodeId, Op, weights::Weights};
 use super::{
     Compute, Recipe, Statistics, WeightBank,
     bank::Loan,
+    cross_entropy,
     network::{BatchStatistics, Run, Shares, Value},
 };
 use search::Result;
@@ -126,9 +127,54 @@ pub(super) fn unroll(
     statistics: Statistics,
     masks: &Masks,
 ) -> (Tensor<2>, Vec<BatchStatistics>) {
+    let Unrolled { logits, seen, .. } = unroll_open(graph, loan, words, state, statistics, masks, &Shares::default());
+    (logits, seen)
+}
+
+/// What a network makes of a batch of segments.
+pub(super) struct Unrolled {
+    /// `[batch * places, classes]`.
+    pub(super) logits: Tensor<2>,
+    /// What the classifier reads, before anything is dropped of it: `[batch, places, features]`.
+    read: Tensor<3>,
+    /// Of batch norms, at each place.
+    pub(super) seen: Vec<BatchStatistics>,
+}
+
+impl Unrolled {
+    /// The loss of a step: nats a word that has a label, and the recipe's slowness.
+    ///
+    /// # Shapes
+    /// - labels: `[batch * places]`
+    /// - returns `[1]`
+    pub(super) fn loss(self, labels: &[u32], recipe: &Recipe) -> Tensor<1> {
+        let known = labels.iter().filter(|&&label| label != data::IGNORED).count().max(1);
+        let loss = match recipe.label_smoothing {
+            0.0 => nats(self.logits, labels).div_scalar(known as f64),
+            smoothing => cross_entropy(self.logits, labels, smoothing),
+        };
+        let places = self.read.dims()[1];
+        if recipe.slowness == 0.0 || places < 2 {
+            return loss;
+        }
+        let change = self.read.clone().narrow(1, 1, places - 1) - self.read.narrow(1, 0, places - 1);
+        loss + change.square().mean().mul_scalar(recipe.slowness)
+    }
+}
+
+/// As [`unroll`], for a network whose choices are open: what is weighed is weighed by `shares`.
+pub(super) fn unroll_open(
+    graph: &Graph,
+    loan: &Loan,
+    words: Tensor<4>,
+    state: &mut State,
+    statistics: Statistics,
+    masks: &Masks,
+    shares: &Shares,
+) -> Unrolled {
     let [n, _, _, places] = words.dims();
     let device = words.device();
-    let run = Run { graph, loan, statistics, shares: &Shares::default() };
+    let run = Run { graph, loan, statistics, shares };
     let phases = phases(graph);
     let of = |phase: Phase| graph.ids().filter(|id| phases[id.index()] == phase).collect::<Vec<NodeId>>();
     let mut seen = Vec::new();
@@ -219,8 +265,11 @@ pub(super) fn unroll(
         let value = run.node(id, inputs, &mut seen).vector();
         rows[id.index()] = Some(value);
     }
-    let output = graph.output().and_then(|id| rows[id.index()].take());
-    (output.expect("a network has an output"), seen)
+    let output = graph.output().expect("a network has an output");
+    let row = |id: NodeId| rows[id.index()].clone().expect("the output and what it reads are known at all places");
+    let read = row(graph.inputs(output)[0]);
+    let features = read.dims()[1];
+    Unrolled { logits: row(output), read: read.reshape([n, places, features]), seen }
 }
 
 fn at_hand(values: &[Option<Tensor<2>>], id: NodeId) -> Value {
@@ -359,8 +408,10 @@ mod tests {
         let weights = bank.weights(&graph);
         let get = |node: &str, suffix: &str| weights.get(node, suffix).expect("it has them").values.clone();
         let n = SCALE.channels;
+        // Words are scored by the vectors that they are read as.
         let linear = |node: &str, x: &[f32]| -> Vec<f32> {
-            let (weight, bias) = (get(node, "weight"), get(node, "bias"));
+            let owner = if node == "classifier" { "embed" } else { node };
+            let (weight, bias) = (get(owner, "weight"), get(node, "bias"));
             let row = |(idx, bias): (usize, &f32)| bias + (0..n).map(|i| weight[idx * n + i] * x[i]).sum::<f32>();
             bias.iter().enumerate().map(row).collect()
         };
@@ -462,5 +513,29 @@ mod tests {
         let found = nats(Tensor::from_data(table, &device), &[1, 0, data::IGNORED]).into_scalar::<f32>();
         let expected = -(0.5_f32.ln() + 0.75_f32.ln());
         assert!((found - expected).abs() < 1e-6, "{found} for {expected}");
+    }
+
+    #[test]
+    fn slowness_is_how_much_the_classifiers_input_changes() {
+        let graph = lstm::elman(&SCALE).expect("it fits");
+        let schedule = crate::Schedule { max: 1.0, min: 1.0, period: 1.0, growth: 1.0, warmup: 0.0, drops: None };
+        let recipe = |slowness| Recipe { slowness, ..Recipe::words(1, 2, schedule) };
+        let loan = bank().lend(&graph, false);
+        let rows: [&[u32]; 2] = [&[3, 0, 8, 3], &[2, 2, 6, 0]];
+        let labels = [0, 8, 3, 5, 2, 6, 0, data::IGNORED];
+        let (masks, shares) = (Masks::default(), Shares::default());
+        let made = || unroll_open(&graph, &loan, words(&rows), &mut State::new(), Statistics::Running, &masks, &shares);
+        let loss = |slowness| made().loss(&labels, &recipe(slowness)).into_scalar::<f32>();
+        let read: Vec<f32> = made().read.into_data().iter::<f32>().collect();
+        let n = SCALE.channels;
+        let value = |row: usize, place: usize, it: usize| read[(row * 4 + place) * n + it];
+        let mut changes = Vec::new();
+        for (row, place, it) in (0..2).flat_map(|row| (1..4).flat_map(move |at| (0..n).map(move |it| (row, at, it)))) {
+            changes.push((value(row, place, it) - value(row, place - 1, it)).powi(2));
+        }
+        let expected = changes.iter().sum::<f32>() / changes.len() as f32;
+        assert!(0.01 < expected, "the words are different");
+        let found = (loss(0.5) - loss(0.0)) / 0.5;
+        assert!((found - expected).abs() < 1e-4, "{found}, not {expected}");
     }
 }

@@ -1,9 +1,9 @@
-//! Relaxed networks on real images: [`Relaxed`] in Burn.
+//! Relaxed networks on real records: [`Relaxed`] in Burn.
 
 use std::time::{Duration, Instant};
 
 use burn::tensor::{Device, Gradients, Tensor, TensorData, activation::softmax};
-use data::{Batch, Batches, Pass, Tally};
+use data::{Batch, Batches, Pass, Tally, Task, streams};
 use graph::{
     Graph, Op,
     relaxed::{Mixture, OptionCosts},
@@ -20,10 +20,12 @@ use super::{
     bank::{Loan, Slopes},
     count, cross_entropy, images,
     network::{Shares, forward_open},
+    recurrent::{Masks, State, detached, unroll_open},
     shared::on_pool,
 };
 
-/// One relaxed network: its weights learn from one half of the training part, its choices from the other.
+/// One relaxed network: its weights learn from one half of the training part, its choices from the other. Of text the
+/// weights learn from all of it and the choices from the validation text, as in DARTS.
 pub struct Relaxation {
     set: TrainingSet,
     recipe: Recipe,
@@ -34,15 +36,25 @@ pub struct Relaxation {
     weights: Half,
     choices: Half,
     /// The next minibatch of the weights' half, where the second order has looked at it already.
-    ahead: Option<Batch>,
+    ahead: Option<Taken>,
     /// The minibatch that the last gradient of the choices was taken on.
-    looked_at: Option<Batch>,
+    looked_at: Option<Taken>,
     trained: Duration,
 }
 
-/// One half of the training part.
+/// A minibatch, and what is remembered of the text before it; nothing of images.
+#[derive(Clone)]
+struct Taken {
+    batch: Batch,
+    before: State,
+    /// Which of its half it is, from 0.
+    nth: u64,
+}
+
+/// What the weights or the choices learn from.
 struct Half {
     purpose: &'static str,
+    /// Records in the order of a pass; images are shuffled in it.
     indices: Vec<usize>,
     /// Minibatches of the pass that is under way.
     batches: Option<Batches>,
@@ -60,8 +72,14 @@ impl Relaxation {
         let bank = WeightBank::new(seed, device.clone());
         // One by one in turn: training indices come class by class in no set, but in order of time in some.
         let half = |purpose, rest| {
-            let indices = set.train.iter().copied().enumerate().filter(|(at, _)| at % 2 == rest).map(|(_, idx)| idx);
-            Half { purpose, indices: indices.collect(), batches: None, taken: 0 }
+            let every_other =
+                || set.train.iter().copied().enumerate().filter(|(at, _)| at % 2 == rest).map(|(_, idx)| idx);
+            let indices = match (set.part.task, rest) {
+                (Task::Classification | Task::Segmentation, _) => every_other().collect(),
+                (Task::Language, 0) => streams(&set.train, recipe.batch),
+                (Task::Language, _) => streams(&set.validation, recipe.batch.min(set.validation.len().max(1))),
+            };
+            Half { purpose, indices, batches: None, taken: 0 }
         };
         let (weights, choices) = (half("relaxed weights", 0), half("relaxed choices", 1));
         let (ahead, looked_at, trained) = (None, None, Duration::ZERO);
@@ -78,28 +96,46 @@ impl Relaxation {
     }
 
     /// The loss on a batch with its gradients, of the choices and of the weights where they are asked for.
-    fn descend(&mut self, graph: &Graph, alpha: &Mixture, batch: &Batch, of: Of) -> Result<Descent> {
-        let Self { set, device, bank, recipe, .. } = self;
+    fn descend(&mut self, graph: &Graph, alpha: &Mixture, taken: &Taken, of: Of) -> Result<Descent> {
+        let Self { set, device, bank, recipe, seed, .. } = self;
+        let Taken { batch, before, nth } = taken;
         on_pool(device, || {
             let loan = lend(bank, graph, of != Of::Choices);
             let role = if of == Of::Weights { Role::Held } else { Role::Learned };
             let (shares, logits) = shares(alpha, device, role);
-            let image = images(batch.clone(), set.part.shape, device).autodiff();
-            let (out, _) = forward_open(graph, &loan, image, Statistics::Batch, &shares);
-            let loss = cross_entropy(out, &batch.labels, recipe.label_smoothing);
+            let records = images(batch.clone(), set.part.shape, device).autodiff();
+            let mut state = before.clone();
+            let loss = match set.part.task {
+                Task::Classification | Task::Segmentation => {
+                    let (out, _) = forward_open(graph, &loan, records, Statistics::Batch, &shares);
+                    cross_entropy(out, &batch.labels, recipe.label_smoothing)
+                }
+                Task::Language => {
+                    let masks = Masks::draw(graph, batch.n, recipe, *seed, *nth, device);
+                    // What is asked of the weights' values is asked of the weights alone.
+                    let slowness = if of == Of::Weights { recipe.slowness } else { 0.0 };
+                    unroll_open(graph, &loan, records, &mut state, Statistics::Batch, &masks, &shares)
+                        .loss(&batch.labels, &Recipe { slowness, ..recipe.clone() })
+                }
+            };
             let value = f64::from(loss.clone().into_scalar::<f32>());
             let mut gradients = loss.backward();
             let rows = logits.iter().map(|row| slopes(row, &mut gradients)).collect();
-            Ok(Descent { loss: value, rows, loan, gradients })
+            Ok(Descent { loss: value, rows, loan, gradients, after: detached(state) })
         })
     }
 
+    /// The next minibatch of the weights; where the second order has looked ahead, the one that it has seen.
+    fn next_of_weights(&mut self) -> Result<Taken> {
+        match self.ahead.take() {
+            Some(taken) => Ok(taken),
+            None => self.weights.next(&self.set, &self.recipe, self.seed, &self.bank.learning),
+        }
+    }
+
     /// Equation 7: the gradient of the choices where the weights are about to take the step that they follow.
-    fn look_ahead(&mut self, graph: &Graph, alpha: &Mixture, validation: &Batch) -> Result<AlphaGradient> {
-        let train = match self.ahead.take() {
-            Some(batch) => batch,
-            None => self.weights.next(&self.set, &self.recipe, self.seed)?,
-        };
+    fn look_ahead(&mut self, graph: &Graph, alpha: &Mixture, validation: &Taken) -> Result<(AlphaGradient, State)> {
+        let train = self.next_of_weights()?;
         self.ahead = Some(train.clone());
         let (xi, before) = (self.lr(), self.bank.clone());
         let slopes = |it: &mut Descent| Slopes::of(graph, &it.loan, &mut it.gradients);
@@ -115,7 +151,8 @@ impl Relaxation {
         };
         let (plus, minus) = (at(epsilon)?, at(-epsilon)?);
         self.bank = before;
-        Ok(AlphaGradient { loss: direct.loss, rows: bilevel::second_order(&direct.rows, &plus, &minus, xi, epsilon) })
+        let rows = bilevel::second_order(&direct.rows, &plus, &minus, xi, epsilon);
+        Ok((AlphaGradient { loss: direct.loss, rows }, direct.after))
     }
 }
 
@@ -145,11 +182,20 @@ struct Descent {
     rows: Vec<Vec<f32>>,
     loan: Loan,
     gradients: Gradients,
+    /// What is remembered behind the batch.
+    after: State,
 }
 
 impl Half {
-    /// The next minibatch; a new pass starts where one ends.
-    fn next(&mut self, set: &TrainingSet, recipe: &Recipe, seed: u64) -> Result<Batch> {
+    /// The next minibatch; a new pass starts where one ends. `before` is what is remembered of the text up to it.
+    fn next(&mut self, set: &TrainingSet, recipe: &Recipe, seed: u64, before: &State) -> Result<Taken> {
+        let nth = self.taken;
+        let begins = nth.is_multiple_of(self.indices.len().div_ceil(recipe.batch).max(1) as u64);
+        let batch = self.next_batch(set, recipe, seed)?;
+        Ok(Taken { batch, before: if begins { State::new() } else { before.clone() }, nth })
+    }
+
+    fn next_batch(&mut self, set: &TrainingSet, recipe: &Recipe, seed: u64) -> Result<Batch> {
         let per_pass = self.indices.len().div_ceil(recipe.batch) as u64;
         self.taken += 1;
         if let Some(batch) = self.batches.as_mut().and_then(Iterator::next) {
@@ -160,7 +206,7 @@ impl Half {
             purpose: self.purpose.to_owned(),
             epoch: (self.taken - 1) / per_pass,
             batch_size: recipe.batch,
-            shuffle: true,
+            shuffle: set.part.task != Task::Language,
             keep_partial: true,
             augment: set.varied(recipe),
         };
@@ -185,19 +231,16 @@ impl Relaxed for Relaxation {
 
     fn step_weights(&mut self, supernet: &Graph, alpha: &Mixture) -> Result<Step> {
         let lr = self.lr();
-        let batch = match self.ahead.take() {
-            Some(batch) => batch,
-            None => self.weights.next(&self.set, &self.recipe, self.seed)?,
-        };
+        let taken = self.next_of_weights()?;
         let started = Instant::now();
-        let Descent { loss, loan, gradients, .. } = self.descend(supernet, alpha, &batch, Of::Weights)?;
-        if !loss.is_finite() {
-            return Err(Error::NotFinite { step: self.weights.taken - 1, loss });
+        let Descent { loss, loan, gradients, after, .. } = self.descend(supernet, alpha, &taken, Of::Weights)?;
+        if !loss.is_finite() || !self.bank.step(supernet, &loan, gradients, lr, &self.recipe) {
+            return Err(Error::NotFinite { step: taken.nth, loss });
         }
-        self.bank.step(supernet, &loan, gradients, lr, &self.recipe);
+        self.bank.learning = after;
         let took = started.elapsed();
         self.trained += took;
-        self.pricer.trained(supernet, batch.n, took);
+        self.pricer.trained(supernet, taken.batch.n, took);
         Ok(Step { loss, took })
     }
 
@@ -208,33 +251,49 @@ impl Relaxed for Relaxation {
         order: Order,
         minibatch: Minibatch,
     ) -> Result<AlphaGradient> {
-        let batch = match (minibatch, self.looked_at.take()) {
-            (Minibatch::Same, Some(batch)) => batch,
-            _ => self.choices.next(&self.set, &self.recipe, self.seed)?,
+        let taken = match (minibatch, self.looked_at.take()) {
+            (Minibatch::Same, Some(taken)) => taken,
+            _ => self.choices.next(&self.set, &self.recipe, self.seed, &self.bank.choosing)?,
         };
-        self.looked_at = Some(batch.clone());
-        match order {
+        self.looked_at = Some(taken.clone());
+        let (gradient, after) = match order {
             Order::First => {
-                let Descent { loss, rows, .. } = self.descend(supernet, alpha, &batch, Of::Choices)?;
-                Ok(AlphaGradient { loss, rows })
+                let Descent { loss, rows, after, .. } = self.descend(supernet, alpha, &taken, Of::Choices)?;
+                (AlphaGradient { loss, rows }, after)
             }
-            Order::Second => self.look_ahead(supernet, alpha, &batch),
-        }
+            Order::Second => self.look_ahead(supernet, alpha, &taken)?,
+        };
+        self.bank.choosing = after;
+        Ok(gradient)
     }
 
     fn validate(&mut self, supernet: &Graph, alpha: &Mixture) -> Result<f64> {
         let Self { set, device, bank, recipe, choices, .. } = self;
         let (shares, _) = shares(alpha, device, Role::Scored);
         let loan = bank.lend(supernet, false);
-        // Equal batches: batch statistics of a small rest would be poor.
+        // Equal batches: batch statistics of a small rest would be poor. Those of text are what is read side by side.
         let n_batches = choices.indices.len().div_ceil(recipe.batch).max(1);
-        let mut tally = Tally::of(&set.part);
-        for indices in choices.indices.chunks(choices.indices.len().div_ceil(n_batches).max(1)) {
+        let size = match set.part.task {
+            Task::Classification | Task::Segmentation => choices.indices.len().div_ceil(n_batches).max(1),
+            Task::Language => recipe.batch.min(choices.indices.len().max(1)),
+        };
+        let (mut tally, mut state) = (Tally::of(&set.part), State::new());
+        for indices in choices.indices.chunks(size) {
             let batch = data::batch(&set.part, indices, &set.normalisation, None);
             let labels = batch.labels.clone();
             on_pool(device, || {
-                let image = images(batch, set.part.shape, device);
-                let (logits, _) = forward_open(supernet, &loan, image, Statistics::Batch, &shares);
+                let records = images(batch, set.part.shape, device);
+                let (logits, _) = match set.part.task {
+                    Task::Classification | Task::Segmentation => {
+                        forward_open(supernet, &loan, records, Statistics::Batch, &shares)
+                    }
+                    Task::Language => {
+                        let masks = Masks::default();
+                        let unrolled =
+                            unroll_open(supernet, &loan, records, &mut state, Statistics::Batch, &masks, &shares);
+                        (unrolled.logits, unrolled.seen)
+                    }
+                };
                 count(&mut tally, logits, &labels);
             });
         }
@@ -265,11 +324,12 @@ impl Relaxed for Relaxation {
 }
 
 /// The parameters of a relaxed network. The batch norms of its cells neither scale nor shift, as in the paper: a scale
-/// would undo what the choices weigh.
+/// would undo what the choices weigh. A recurrent network is one cell.
 fn lend(bank: &mut WeightBank, graph: &Graph, tracked: bool) -> Loan {
     let mut loan = bank.lend(graph, tracked);
     for id in graph.ids() {
-        if *graph.op(id) == Op::BatchNorm && graph.name(id).starts_with(CELLS) {
+        let is_of_cell = || !graph.memories().is_empty() || graph.name(id).starts_with(CELLS);
+        if *graph.op(id) == Op::BatchNorm && is_of_cell() {
             for value in &mut loan[id.index()] {
                 *value = value.clone().detach();
             }
@@ -309,12 +369,17 @@ fn slopes(row: &Tensor<1>, gradients: &mut Gradients) -> Vec<f32> {
 mod tests {
     use std::sync::Arc;
 
-    use data::{Amount, Augment, Normalisation, Options, Source, split};
-    use graph::{Activation, Conv2d, NodeId, Shape};
+    use data::{Amount, Augment, Normalisation, Options, Source, TextOptions, split};
+    use graph::{Activation, Conv2d, NodeId, Shape, Table};
     use search::{
         chooser::Uniform,
         space::{
-            Relax, Scale, SearchSpace, Task, darts::DartsSpace, nas_bench_201::NasBench201, partial::PartialDarts,
+            Relax, Scale, SearchSpace, Task,
+            darts::DartsSpace,
+            nas_bench_201::NasBench201,
+            open_recurrent::OpenRecurrent,
+            partial::PartialDarts,
+            recurrent::{Function, Node, RecurrentCell},
         },
     };
     use targets::{Budget, CostModel, Target};
@@ -556,5 +621,145 @@ mod tests {
             let accuracy = other.validate(&supernet, &decided).expect("it has one");
             assert!((0.0..=1.0).contains(&accuracy), "{accuracy}");
         }
+    }
+
+    const WORDS: Scale =
+        Scale { layers: 1, channels: 6, input: [1, 1, 5], classes: 8, front_end: None, task: Task::Language };
+
+    /// Of a text of six words in segments of five.
+    fn of_words(seed: u64) -> Relaxation {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        for (name, n) in [("train.txt", 400_usize), ("valid.txt", 150), ("test.txt", 40)] {
+            let words = (0..n).map(|place| ["a ", "b ", "c ", "d ", "e ", "f "][(place * place + place / 7) % 6]);
+            std::fs::write(folder.path().join(name), words.collect::<String>()).expect("it can be written");
+        }
+        let options = Options { text: TextOptions { vocabulary: 100, segment: 5 }, ..Options::default() };
+        let source = Source::open(&folder.path().display().to_string(), &options).expect("it is text");
+        let part = Arc::new(source.train().expect("it is text"));
+        assert_eq!(part.classes.len(), WORDS.classes, "six words, the end and the unknown one");
+        let (train, validation) = split(&part, Amount::Fraction(0.1), 0).expect("it came divided");
+        let normalisation = Normalisation::of(&part, &train).expect("there is text");
+        let set = TrainingSet { part, train, validation, normalisation, augment: Augment::NONE };
+        let schedule = Schedule { max: 0.5, min: 0.5, period: 1.0, growth: 1.0, warmup: 0.0, drops: None };
+        let pricer = Pricer::new(CostModel::new(Target::find("rpi4").expect("built in")), Budget::default(), None, 0);
+        Relaxation::new(set, Recipe::words(1, 8, schedule), Compute::Cpu, seed, pricer)
+    }
+
+    #[test]
+    fn choices_of_words_have_a_derivative() {
+        let (space, mut network) = (OpenRecurrent { nodes: 3 }, of_words(0));
+        let (supernet, alpha) = (space.relax(&WORDS).expect("it fits"), alpha(&space.options()));
+        for _ in 0..3 {
+            network.step_weights(&supernet, &alpha).expect("it trains");
+        }
+        let mut at = |alpha: &Mixture, minibatch| {
+            network.alpha_gradient(&supernet, alpha, Order::First, minibatch).expect("it has one")
+        };
+        // The second batch of the text: it begins with what the first one left.
+        at(&alpha, Minibatch::Next);
+        let slopes = at(&alpha, Minibatch::Next).rows;
+        for place in [(0, 0), (0, 2), (1, 1), (2, 3), (4, 4), (5, 0)] {
+            let expected = difference(&alpha, place, 0.003, |moved| at(moved, Minibatch::Same).loss);
+            check_close(f64::from(slopes[place.0][place.1]), expected, &format!("{place:?}"));
+        }
+    }
+
+    /// A cell of the space with the norms of the relaxed network: every node is made once, from the state that it reads.
+    fn with_norms(cell: &RecurrentCell) -> Graph {
+        let hidden = WORDS.channels;
+        let mut graph = Graph::default();
+        let word = graph.input(Shape::Vector(1));
+        let h = graph.memory("h", hidden);
+        let add = |graph: &mut Graph, label: &'static str, op, inputs: &[NodeId]| {
+            graph.add(label, op, inputs).expect("the shapes fit")
+        };
+        let x = add(&mut graph, "embed", Op::Embed(Table { words: WORDS.classes, features: hidden }), &[word]);
+        let mut states: Vec<NodeId> = Vec::new();
+        for node in 0..=cell.nodes.len() {
+            let (read, function) = match node.checked_sub(1).map(|at| cell.nodes[at]) {
+                Some(Node { input, function }) => (states[input], function),
+                None => (h, Function::Tanh),
+            };
+            let state = graph.within(("node", node), |graph| {
+                let [gate, value] = ["gate", "value"].map(|label| match node {
+                    0 => graph.within(label, |graph| {
+                        let new = add(graph, "word", Op::Linear(hidden), &[x]);
+                        let old = add(graph, "memory", Op::Linear(hidden), &[h]);
+                        add(graph, "sum", Op::Add, &[new, old])
+                    }),
+                    _ => add(graph, label, Op::Linear(hidden), &[read]),
+                });
+                let gate = add(graph, "open", Op::Activation(Activation::Sigmoid), &[gate]);
+                let value = match function {
+                    Function::Tanh => add(graph, "f", Op::Activation(Activation::Tanh), &[value]),
+                    Function::Relu => add(graph, "f", Op::Activation(Activation::Relu), &[value]),
+                    Function::Sigmoid => add(graph, "f", Op::Activation(Activation::Sigmoid), &[value]),
+                    Function::Identity => value,
+                };
+                let change = add(graph, "change", Op::Sub, &[value, read]);
+                let change = add(graph, "gated", Op::Mul, &[gate, change]);
+                let state = add(graph, "state", Op::Add, &[read, change]);
+                add(graph, "norm", Op::BatchNorm, &[state])
+            });
+            states.push(state);
+        }
+        let out = add(&mut graph, "mean", Op::Mean, &states[1..]);
+        graph.remember(h, out).expect("the same shape");
+        let classifier = add(&mut graph, "classifier", Op::Linear(WORDS.classes), &[out]);
+        graph.tie(classifier, x).expect("the same axes");
+        graph
+    }
+
+    #[test]
+    fn a_decided_recurrent_network_is_the_cell() {
+        let (space, mut network) = (OpenRecurrent { nodes: 4 }, of_words(1));
+        let supernet = space.relax(&WORDS).expect("it fits");
+        for _ in 0..2 {
+            network.step_weights(&supernet, &alpha(&space.options())).expect("it trains");
+        }
+        for step in 0..6 {
+            let cell = space.sample(&mut Uniform::new(2, "decided", step));
+            let decided = Mixture::decided(&space.options(), &space.chosen(&cell));
+            let plain = with_norms(&cell);
+            let (open, alone) = (network.validate(&supernet, &decided), network.validate(&plain, &Mixture::default()));
+            let (open, alone) = (open.expect("it has one"), alone.expect("it has one"));
+            assert!((open - alone).abs() < 1e-6 * alone, "{cell:?}: {open}, and {alone} alone");
+        }
+    }
+
+    #[test]
+    fn a_saved_relaxation_goes_on_in_its_text() {
+        let space = OpenRecurrent { nodes: 2 };
+        let (supernet, alpha) = (space.relax(&WORDS).expect("it fits"), alpha(&space.options()));
+        let turn = |network: &mut Relaxation, order| {
+            let slopes = network.alpha_gradient(&supernet, &alpha, order, Minibatch::Next).expect("it has one");
+            (slopes, network.step_weights(&supernet, &alpha).expect("it trains").loss)
+        };
+        for order in [Order::First, Order::Second] {
+            let mut network = of_words(5);
+            turn(&mut network, order);
+            let saved = network.save().expect("it can be saved");
+            let expected = turn(&mut network, order);
+            let mut other = of_words(5);
+            other.restore(&saved).expect("it was saved");
+            assert_eq!(turn(&mut other, order), expected);
+            // Not as if the text began again.
+            let mut forgetful = of_words(5);
+            forgetful.restore(&saved).expect("it was saved");
+            forgetful.bank.choosing.clear();
+            assert_ne!(turn(&mut forgetful, order).0, expected.0);
+        }
+    }
+
+    #[test]
+    fn weights_learn_from_the_text_and_choices_from_the_validation_text() {
+        let network = of_words(0);
+        let sorted = |half: &Half| {
+            let mut indices = half.indices.clone();
+            indices.sort_unstable();
+            indices
+        };
+        assert_eq!(sorted(&network.weights), network.set.train);
+        assert_eq!(sorted(&network.choices), network.set.validation);
     }
 }

@@ -272,14 +272,11 @@ impl<'a> Learner<'a> {
                         state.clear();
                     }
                     let masks = Masks::draw(graph, n, recipe, seed, step, device);
-                    let (logits, statistics) =
-                        recurrent::unroll(graph, &loan, image, &mut state, Statistics::Batch, &masks);
-                    let known = labels.iter().filter(|&&label| label != data::IGNORED).count().max(1);
-                    let loss = match recipe.label_smoothing {
-                        0.0 => recurrent::nats(logits, &labels).div_scalar(known as f64),
-                        smoothing => cross_entropy(logits, &labels, smoothing),
-                    };
-                    (vec![loss], statistics, recurrent::detached(state))
+                    let shares = Shares::default();
+                    let mut unrolled =
+                        recurrent::unroll_open(graph, &loan, image, &mut state, Statistics::Batch, &masks, &shares);
+                    let statistics = std::mem::take(&mut unrolled.seen);
+                    (vec![unrolled.loss(&labels, recipe)], statistics, recurrent::detached(state))
                 }
             };
             let mut losses = losses.into_iter();

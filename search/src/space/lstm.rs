@@ -5,7 +5,7 @@ use graph::{Activation, Graph, GraphError, NodeId, Op};
 
 use super::{
     Scale,
-    recurrent::{begin, of_both},
+    recurrent::{begin, end, of_both},
 };
 
 /// An LSTM of one layer. Of a [`Scale`] the channels count, as features, and the classes, as words.
@@ -32,7 +32,7 @@ pub fn lstm(scale: &Scale) -> Result<Graph, GraphError> {
     let out = graph.add("hidden", Op::Mul, &[output, squashed])?;
     graph.remember(h, out)?;
     graph.remember(c, cell)?;
-    graph.add("classifier", Op::Linear(scale.classes), &[out])?;
+    end(&mut graph, x, out, scale)?;
     Ok(graph)
 }
 
@@ -46,6 +46,6 @@ pub fn elman(scale: &Scale) -> Result<Graph, GraphError> {
     let sum = of_both(&mut graph, [x, h], scale.channels)?;
     let next = graph.add("hidden", Op::Activation(Activation::Tanh), &[sum])?;
     graph.remember(h, next)?;
-    graph.add("classifier", Op::Linear(scale.classes), &[next])?;
+    end(&mut graph, x, next, scale)?;
     Ok(graph)
 }

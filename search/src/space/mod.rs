@@ -16,6 +16,7 @@ pub mod lstm;
 pub mod modules;
 pub mod nas_bench_201;
 pub mod nasnet;
+pub mod open_recurrent;
 pub mod partial;
 mod parts;
 pub mod recurrent;

@@ -5,8 +5,7 @@
 //! first state reads the word and what the cell gave at the word before, `s_0 = h + c (f(W x + W' h) - h)` with
 //! `c = sigmoid(V x + V' h)`. What the cell gives is a mean of states; it is remembered, and the classifier reads it.
 //!
-//! The network is the graph of one word. Linear maps have a bias here; the authors' have none, and theirs share one matrix
-//! between the embedding and the classifier, which are two here.
+//! The network is the graph of one word. Linear maps have a bias here; the authors' have none.
 
 use graph::{Activation, Graph, GraphError, NodeId, Op, Shape, Table};
 use serde::{Deserialize, Serialize};
@@ -170,7 +169,7 @@ impl SearchSpace for RecurrentSpace {
             _ => graph.add("mean", Op::Mean, &averaged)?,
         };
         graph.remember(h, out)?;
-        graph.add("classifier", Op::Linear(scale.classes), &[out])?;
+        end(&mut graph, x, out, scale)?;
         Ok(graph)
     }
 
@@ -208,6 +207,13 @@ pub(super) fn begin<const N: usize>(
     Ok((graph.add("embed", Op::Embed(table), &[word])?, memories))
 }
 
+/// Ends a language model: the scores of all words, by the vectors that `x` reads them as. As in the papers the classifier
+/// and the embedding are one matrix (H. Inan, K. Khosravi and R. Socher, 2017; O. Press and L. Wolf, 2017).
+pub(super) fn end(graph: &mut Graph, x: NodeId, out: NodeId, scale: &Scale) -> Result<(), GraphError> {
+    let classifier = graph.add("classifier", Op::Linear(scale.classes), &[out])?;
+    graph.tie(classifier, x)
+}
+
 /// `W x + W' h`.
 pub(super) fn of_both(graph: &mut Graph, [x, h]: [NodeId; 2], features: usize) -> Result<NodeId, GraphError> {
     let new = graph.add("word", Op::Linear(features), &[x])?;
@@ -216,7 +222,7 @@ pub(super) fn of_both(graph: &mut Graph, [x, h]: [NodeId; 2], features: usize) -
 }
 
 /// `state + sigmoid(gate) (f(value) - state)`.
-fn highway(
+pub(super) fn highway(
     graph: &mut Graph,
     state: NodeId,
     [gate, value]: [NodeId; 2],

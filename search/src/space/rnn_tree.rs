@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Scale, SearchSpace,
-    recurrent::{FUNCTIONS, Function, begin},
+    recurrent::{FUNCTIONS, Function, begin, end},
 };
 use crate::chooser::{Chooser, Kind, Question};
 
@@ -132,7 +132,7 @@ impl SearchSpace for TreeSpace {
         let root = values[values.len() - 1];
         graph.remember(h, root)?;
         graph.remember(c, next_c)?;
-        graph.add("classifier", Op::Linear(scale.classes), &[root])?;
+        end(&mut graph, x, root, scale)?;
         Ok(graph)
     }
 

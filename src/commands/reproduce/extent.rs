@@ -100,10 +100,6 @@ impl ReproductionScale {
             Self::Small if paper == Paper::Kws => {
                 Extent { epochs: 8, final_epochs: 60, batch: 32, ..Self::Small.extent(Paper::Epnas) }
             }
-            // The paper's validation images; with fewer epochs no block would be worth anything.
-            Self::Small if paper == Paper::Rcas => {
-                Extent { images: Some([4_000, 1_000]), epochs: 3, ..Self::Small.extent(Paper::Nasnet) }
-            }
             Self::Demo => Extent {
                 images: Some([400, 200]),
                 evaluations: at_least(6),
@@ -117,7 +113,8 @@ impl ReproductionScale {
             Self::Small => Extent {
                 images: Some([3_000, 1_000]),
                 evaluations: at_least(30),
-                epochs: 2,
+                // With fewer no block of RCAS would be worth anything.
+                epochs: if paper == Paper::Rcas { 3 } else { 2 },
                 shared_epochs: 8,
                 proxy: [2, 8],
                 full: [3, 12],
@@ -143,7 +140,7 @@ impl ReproductionScale {
                     // More than 300 architectures, 300 epochs at most; evaluated as the others are.
                     Paper::AshaPtb => (1_000, 300, 3_600),
                     // As long as Li and Talwalkar's final evaluations.
-                    Paper::EnasPtb | Paper::RandomWsPtb => (0, 0, 3_600),
+                    Paper::EnasPtb | Paper::RandomWsPtb | Paper::DartsPtb => (0, 0, 3_600),
                 };
                 let (proxy, full) = match paper {
                     Paper::Nasnet => ([2, 32], [6, 32]),
@@ -154,7 +151,9 @@ impl ReproductionScale {
                     Paper::Darts | Paper::DartsSecondOrder => ([8, 16], [20, 36]),
                     Paper::AutoDeeplab => ([12, 8], [12, 20]),
                     // DARTS's sizes, for the others as well. Reconstruction.
-                    Paper::EnasPtb | Paper::RandomWsPtb | Paper::NasRlPtb | Paper::AshaPtb => ([1, 300], [1, 850]),
+                    Paper::EnasPtb | Paper::RandomWsPtb | Paper::NasRlPtb | Paper::AshaPtb | Paper::DartsPtb => {
+                        ([1, 300], [1, 850])
+                    }
                     Paper::Enas
                     | Paper::RandomWs
                     | Paper::Asha
@@ -167,7 +166,7 @@ impl ReproductionScale {
                     Paper::Bsn => 300,
                     Paper::Darts | Paper::DartsSecondOrder => 50,
                     Paper::AutoDeeplab => 40,
-                    Paper::RandomWsPtb => 50,
+                    Paper::RandomWsPtb | Paper::DartsPtb => 50,
                     _ => 150,
                 };
                 let batch = match paper {

@@ -20,8 +20,8 @@ use search::{
     space::{
         Relax, Scale, SearchSpace, blocks::BlockSpace, cell::CellSpace, chain::ChainSpace, darts::DartsSpace, deeplab,
         ds_cnn, enas_macro::EnasMacro, enas_micro::EnasMicro, fabric::Fabric, layers::LayerSpace, lstm,
-        modules::ModuleSpace, nasnet::NasNetSpace, partial::PartialDarts, recurrent::RecurrentSpace,
-        rnn_tree::TreeSpace, trellis::Trellis,
+        modules::ModuleSpace, nasnet::NasNetSpace, open_recurrent::OpenRecurrent, partial::PartialDarts,
+        recurrent::RecurrentSpace, rnn_tree::TreeSpace, trellis::Trellis,
     },
     strategy::{
         Chosen, Strategy,
@@ -205,6 +205,19 @@ impl Lab {
                 };
                 let settings = if is_paper { paper } else { short };
                 self.alone(&TreeSpace::default(), &mut NasRl::new(settings, effort, seed), effort, none)
+            }
+            Paper::DartsPtb => {
+                // The released code's Adam for alpha of recurrent cells, with that library's usual betas.
+                let order = if is_paper { Order::Second } else { Order::First };
+                let settings = darts::Settings {
+                    order,
+                    epochs: shared_epochs,
+                    lr: 3e-3,
+                    beta_1: 0.9,
+                    most_skips: None,
+                    ..darts::Settings::paper()
+                };
+                self.relaxed(&OpenRecurrent::default(), &mut Darts::new(settings, proxy, full, seed))
             }
             Paper::AshaPtb => self.alone(&RecurrentSpace::darts(), &mut self.asha(effort), effort, none),
             Paper::NasRl => {
@@ -431,9 +444,14 @@ impl Lab {
     fn relaxed<S: Relax>(&self, space: &S, strategy: &mut Darts) -> Result<(Outcome, Option<Outcome>)> {
         let budget = Budget::default();
         let mut study = self.study(&budget)?;
-        let schedule = Schedule { max: 0.025, period: self.extent.shared_epochs as f64, ..self.recipe(1).schedule };
-        let recipe =
-            Recipe { weight_decay: 3e-4, ..Recipe::published(self.extent.shared_epochs, self.extent.batch, schedule) };
+        let recipe = self.recipe(self.extent.shared_epochs);
+        let recipe = match self.paper.task() {
+            Task::Classification | Task::Segmentation => {
+                let schedule = Schedule { max: 0.025, ..recipe.schedule };
+                Recipe { weight_decay: 3e-4, ..Recipe::published(recipe.epochs, recipe.batch, schedule) }
+            }
+            Task::Language => recipe,
+        };
         let mut network = Relaxation::new(self.set.clone(), recipe, self.compute, self.seed, self.pricer(&budget)?);
         let found = strategy.search(space, &mut network, &mut study)?;
         let n = study.trials().iter().filter(|it| it.strategy == darts::NAME).count();
@@ -522,7 +540,7 @@ impl Lab {
             | Paper::RandomWs
             | Paper::Kws => common,
             // As DARTS drops out in its final training; its averaged gradient descent is a cosine here. Reconstruction.
-            Paper::EnasPtb | Paper::RandomWsPtb | Paper::NasRlPtb | Paper::AshaPtb => {
+            Paper::EnasPtb | Paper::RandomWsPtb | Paper::NasRlPtb | Paper::AshaPtb | Paper::DartsPtb => {
                 Recipe { drop_input: 0.65, drop_state: 0.25, dropout_keep: 0.25, weight_decay: 8e-7, ..common }
             }
         }
@@ -567,7 +585,7 @@ impl Lab {
         drop(screen);
         let tested = fit::test(&graph, &fitted.weights, &self.test, &self.set.normalisation, self.compute)?;
         let shipped = match name {
-            darts::NAME if self.paper == Paper::AutoDeeplab => Some(self.ship(&deployed, &fitted.weights)?),
+            darts::NAME if self.paper.task() != Task::Classification => Some(self.ship(&deployed, &fitted.weights)?),
             enas::NAME | nas_rl::NAME | asha::NAME if self.paper.task() == Task::Language => {
                 Some(self.ship(&deployed, &fitted.weights)?)
             }
