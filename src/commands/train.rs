@@ -13,6 +13,7 @@ use search::{
         cell::{Cell, CellSpace},
     },
 };
+use targets::Cost;
 
 use super::Images;
 use crate::{
@@ -63,15 +64,20 @@ pub fn train(folder: &RunFolder, config: &SearchConfig, images: &Images) -> Resu
     };
     let rival = architecture.with_rival().filter(|_| config.baseline == BaselineChoice::Rival).zip(baseline.as_ref());
     let budget = config.budget()?;
-    let score = |it: &Trained, cost| it.validation.accuracy() * penalty::soft(&budget, cost);
-    let (weights, training, architecture) = match rival {
-        Some((rival, (theirs, trained))) if score(&chosen, &architecture.cost) < score(trained, &rival.cost) => {
-            say_rival_ships(&rival, trained, &chosen);
+    let scores = |it: &Trained, cost: &Cost| {
+        let accuracy = it.validation.accuracy();
+        [accuracy, accuracy * penalty::soft(&budget, cost)]
+    };
+    let ours = scores(&chosen, &architecture.cost);
+    let better = rival.filter(|(rival, (_, trained))| ours[1] < scores(trained, &rival.cost)[1]);
+    let (weights, training, architecture) = match better {
+        Some((rival, (theirs, trained))) => {
+            say_rival_ships(&rival, scores(trained, &rival.cost), ours);
             let training =
                 Training { chosen: trained.clone(), baseline: Some(chosen), ships: Some(rival.strategy.clone()) };
             (theirs.clone(), training, rival)
         }
-        Some(_) | None => {
+        None => {
             let ships = baseline.is_some().then(|| architecture.strategy.clone());
             (weights, Training { chosen, baseline: baseline.map(|(_, trained)| trained), ships }, architecture)
         }
@@ -82,12 +88,18 @@ pub fn train(folder: &RunFolder, config: &SearchConfig, images: &Images) -> Resu
     Ok(training)
 }
 
-fn say_rival_ships(rival: &Architecture, trained: &Trained, asked_for: &Trained) {
+/// Of both networks the accuracy, and what soft bounds leave of it.
+fn say_rival_ships(rival: &Architecture, theirs: [f64; 2], ours: [f64; 2]) {
     let asked = rival.baseline.as_ref().map_or("", |it| it.strategy.as_str());
-    let [theirs, ours] = [trained, asked_for].map(|it| 100.0 * it.validation.accuracy());
+    let [[theirs, their_score], [ours, our_score]] = [theirs, ours].map(|it| it.map(|it| 100.0 * it));
+    let penalised = if theirs == their_score && ours == our_score {
+        String::new()
+    } else {
+        format!(", {their_score:.2} against {our_score:.2} less what soft bounds take")
+    };
     terminal::say(&format!(
-        "the network of {} did better on validation {} ({theirs:.2} % against {ours:.2} %) and ships; --baseline trained \
-         ships that of {asked}",
+        "the network of {} did better on validation {} ({theirs:.2} % against {ours:.2} %{penalised}) and ships; \
+         --baseline trained ships that of {asked}",
         rival.strategy,
         noun(&rival.deployed)
     ));
