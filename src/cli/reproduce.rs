@@ -25,8 +25,8 @@ pub struct ReproduceArgs {
     /// Words of a text that are told apart, the most frequent ones [default: 100, 2,000 or 10,000, by the scale]
     #[arg(long, value_name = "N")]
     pub vocabulary: Option<usize>,
-    /// What keeps DARTS from collapsing to skip connections, several with commas [default: skips for darts; none is the
-    /// paper]
+    /// What keeps a search by gradient from collapsing to skip connections, several with commas [default: skips, for
+    /// darts, darts-second-order and auto-deeplab; none is the paper]
     #[arg(long, value_enum, value_delimiter = ',', value_name = "GUARD")]
     pub guards: Option<Vec<Guard>>,
     /// Where to work [default: runs/reproduce-PAPER-SCALE-SEED]
@@ -37,13 +37,14 @@ pub struct ReproduceArgs {
     pub json: bool,
 }
 
-/// A guard of DARTS's search.
+/// A guard of DARTS's or Auto-DeepLab's search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Guard {
     /// None: alpha is trusted to the last epoch.
     None,
-    /// DARTS+: stops where the normal cell has more than two skip connections, with the epoch's before.
+    /// DARTS+: stops where the normal cell, or Auto-DeepLab's only one, has more than two skip connections, with the
+    /// epoch's before.
     Skips,
     /// Stops where the validation loss has become too curved in alpha: Zela et al.'s eigenvalue.
     Curvature,

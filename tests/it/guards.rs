@@ -17,4 +17,5 @@ fn guards_are_switched_and_reported() {
     run(&folder, other).expect(2, &["holds other work"]);
     run(&folder, "reproduce darts --guards none,skips --data optdigits").expect(2, &["none goes with no other"]);
     run(&folder, "reproduce enas --guards skips --data optdigits").expect(2, &["only darts"]);
+    run(&folder, "reproduce auto-deeplab --guards partial-channels --data optdigits").expect(2, &["alone"]);
 }

@@ -76,7 +76,7 @@ pub(super) struct Lab {
 
 impl Lab {
     pub(super) fn open(args: &ReproduceArgs, folder: RunFolder) -> Result<Self> {
-        let paper = args.paper;
+        let (paper, guards) = (args.paper, guards(args)?);
         let Some(name) = args.data.clone().or_else(|| paper.data().map(str::to_owned)) else {
             let holds = match paper.task() {
                 Task::Segmentation => "train/images, train/masks, the same in val, and classes.txt",
@@ -119,7 +119,6 @@ impl Lab {
         // Words are spotted on a board; the other figures know no target.
         let target = Target::find(if paper == Paper::Kws { "rpi4" } else { "host" })?;
         let (scale, seed) = (args.scale, args.seed);
-        let guards = guards(args)?;
         Ok(Self { paper, name, is_same_data, set, test, target, extent, scale, seed, guards, folder, compute })
     }
 
@@ -128,7 +127,7 @@ impl Lab {
         let data_sha256 = self.set.part.sha256();
         let mut now =
             serde_json::json!({ "paper": paper, "scale": scale, "seed": self.seed, "data_sha256": data_sha256 });
-        if self.guards.iter().any(|it| *it != Guard::Skips) {
+        if !self.guards.is_empty() {
             now["guards"] = serde_json::to_value(&self.guards)?;
         }
         let then: Option<serde_json::Value> =
@@ -209,14 +208,8 @@ impl Lab {
             Paper::DartsPtb => {
                 // The released code's Adam for alpha of recurrent cells, with that library's usual betas.
                 let order = if is_paper { Order::Second } else { Order::First };
-                let settings = darts::Settings {
-                    order,
-                    epochs: shared_epochs,
-                    lr: 3e-3,
-                    beta_1: 0.9,
-                    most_skips: None,
-                    ..darts::Settings::paper()
-                };
+                let settings =
+                    darts::Settings { order, epochs: shared_epochs, lr: 3e-3, beta_1: 0.9, ..darts::Settings::paper() };
                 self.relaxed(&OpenRecurrent::default(), &mut Darts::new(settings, proxy, full, seed))
             }
             Paper::AshaPtb => self.alone(&RecurrentSpace::darts(), &mut self.asha(effort), effort, none),
@@ -253,13 +246,9 @@ impl Lab {
                 let paper = darts::Settings { order, ..darts::Settings::paper() };
                 // In a few hundred steps the paper's rate leaves the choices where they began.
                 let lr = if is_paper { paper.lr } else { 20.0 * paper.lr };
-                let guards = self.guards.as_slice();
-                let most_skips =
-                    if guards.contains(&Guard::Skips) { darts::Settings::default().most_skips } else { None };
-                let curvature = guards.contains(&Guard::Curvature).then(darts::Curvature::default);
-                let settings = darts::Settings { epochs: shared_epochs, lr, most_skips, curvature, ..paper };
+                let settings = self.guarded(darts::Settings { epochs: shared_epochs, lr, ..paper });
                 let darts = &mut Darts::new(settings, proxy, full, seed);
-                match guards.contains(&Guard::PartialChannels) {
+                match self.guards.contains(&Guard::PartialChannels) {
                     true => self.relaxed(&PartialDarts::default(), darts),
                     false => self.relaxed(&DartsSpace, darts),
                 }
@@ -272,19 +261,29 @@ impl Lab {
                     warm_up: shared_epochs / 2,
                     lr: 3e-3,
                     beta_1: 0.9,
-                    most_skips: None,
                     ..darts::Settings::paper()
                 };
                 // In a few hundred steps the paper's rate leaves the choices where they began.
                 let lr = if is_paper { settings.lr } else { 10.0 * settings.lr };
                 let space = Trellis { layers: self.extent.full[0], blocks: if is_paper { 5 } else { 3 } };
-                self.relaxed(&space, &mut Darts::new(darts::Settings { lr, ..settings }, proxy, full, seed))
+                let settings = self.guarded(darts::Settings { lr, ..settings });
+                self.relaxed(&space, &mut Darts::new(settings, proxy, full, seed))
             }
             Paper::Rcas => {
                 let space = BlockSpace::default();
                 let budget = self.mobile_net_v2(&space, &full)?;
                 self.alone(&space, &mut Rcas::new(rcas::Settings::default(), effort), effort, budget)
             }
+        }
+    }
+
+    /// With the guards that were asked for.
+    fn guarded(&self, settings: darts::Settings) -> darts::Settings {
+        let has = |guard| self.guards.contains(&guard);
+        darts::Settings {
+            most_skips: darts::Settings::default().most_skips.filter(|_| has(Guard::Skips)),
+            curvature: has(Guard::Curvature).then(darts::Curvature::default),
+            ..settings
         }
     }
 
@@ -646,16 +645,22 @@ fn macs(cost: &Cost) -> f64 {
     cost.get(Metric::Macs).map_or(0.0, |it| it.value)
 }
 
-/// The guards of DARTS that were asked for; those of nothing else are none.
+/// The guards of a search by gradient for images that were asked for; others have none.
 fn guards(args: &ReproduceArgs) -> Result<Vec<Guard>> {
     let is_darts = matches!(args.paper, Paper::Darts | Paper::DartsSecondOrder);
+    let may_collapse = is_darts || args.paper == Paper::AutoDeeplab;
     let guards = match &args.guards {
-        Some(_) if !is_darts => return Err(exit::usage("--guards: only darts and darts-second-order have any")),
+        Some(_) if !may_collapse => {
+            return Err(exit::usage("--guards: only darts, darts-second-order and auto-deeplab have any"));
+        }
         Some(guards) if guards.contains(&Guard::None) && 1 < guards.len() => {
             return Err(exit::usage("--guards: none goes with no other"));
         }
+        Some(guards) if guards.contains(&Guard::PartialChannels) && !is_darts => {
+            return Err(exit::usage("--guards: partial-channels is of darts and darts-second-order alone"));
+        }
         Some(guards) => guards.clone(),
-        None if is_darts => vec![Guard::Skips],
+        None if may_collapse => vec![Guard::Skips],
         None => Vec::new(),
     };
     Ok(guards)
