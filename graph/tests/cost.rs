@@ -125,17 +125,17 @@ fn folding_changes_what_ships_and_not_what_trains() {
     let biased = Op::Conv2d(Conv2d { bias: true, ..Conv2d::same(4, 1, 1) });
     let map = 4 * PIXELS;
     // Folded: 16 weights and a bias each channel; trained: 16 and two a channel.
-    let plain = build(MAP, &[("conv", conv.clone(), &[0]), ("norm", Op::BatchNorm, &[1])]);
+    let plain = build(MAP, &[("conv", conv, &[0]), ("norm", Op::BatchNorm, &[1])]);
     check(&plain, [16 + 8, 16 * PIXELS, 16 + 4, 2 * map, 2 * map, 1]);
     let with_bias = build(MAP, &[("conv", biased, &[0]), ("norm", Op::BatchNorm, &[1])]);
     check(&with_bias, [16 + 4 + 8, 16 * PIXELS, 16 + 4, 2 * map, 2 * map, 1]);
     // Someone else reads the convolution: both ship, and three maps are alive in the end.
-    let shared = build(MAP, &[("conv", conv.clone(), &[0]), ("norm", Op::BatchNorm, &[1]), ("sum", Op::Add, &[1, 2])]);
+    let shared = build(MAP, &[("conv", conv, &[0]), ("norm", Op::BatchNorm, &[1]), ("sum", Op::Add, &[1, 2])]);
     check(&shared, [16 + 8, 16 * PIXELS, 16 + 16, 3 * map, 7 * map, 3]);
     // An identity costs nothing; what it passes on stays alive until its reader has run.
     let skip = [
         ("skip", Op::Identity, [0].as_slice()),
-        ("conv", conv.clone(), &[0]),
+        ("conv", conv, &[0]),
         ("norm", Op::BatchNorm, &[2]),
         ("relu", Op::Activation(Activation::Relu), &[3]),
         ("sum", Op::Add, &[1, 4]),

@@ -96,13 +96,13 @@ fn what_vanishes_is_no_reader() {
         assert_eq!(shipped(&shipped(graph)), shipped(graph));
         check_same_output(graph, &random::weights(graph, 1), 1);
     };
-    check(&chain(&[conv(), norm.clone(), relu.clone()], &[(1, 1)]), &["image", "conv", "relu"]);
+    check(&chain(&[conv(), norm, relu], &[(1, 1)]), &["image", "conv", "relu"]);
     // Two in a row: the first is read by nobody but the second.
-    check(&chain(&[conv(), norm.clone(), relu.clone()], &[(1, 1), (1, 2)]), &["image", "conv", "relu"]);
+    check(&chain(&[conv(), norm, relu], &[(1, 1), (1, 2)]), &["image", "conv", "relu"]);
     // Between the convolution and its norm, which is the output.
-    check(&chain(&[conv(), norm.clone()], &[(1, 0), (1, 1)]), &["image", "conv"]);
+    check(&chain(&[conv(), norm], &[(1, 0), (1, 1)]), &["image", "conv"]);
     // A norm behind a norm goes the same way, and the bias is one.
-    let twice = chain(&[conv(), norm.clone(), ("same", Op::Identity), ("again", Op::BatchNorm)], &[(1, 1)]);
+    let twice = chain(&[conv(), norm, ("same", Op::Identity), ("again", Op::BatchNorm)], &[(1, 1)]);
     check(&twice, &["image", "conv"]);
     assert_eq!(static_cost(&twice).model_bytes, 4 * (3 * 2 * 9 + 3));
     // The output stays, whatever it is, and reads.

@@ -79,11 +79,10 @@ fn a_word_may_be_several_steps_of_a_name() -> Result<(), GraphError> {
     let image = graph.input(MAP);
     let relu = Op::Activation(Activation::Relu);
     let nested = graph.within(("cell", 3), |graph| {
-        graph.within("left", |graph| graph.within(("from", 1), |graph| graph.add("relu", relu.clone(), &[image])))
+        graph.within("left", |graph| graph.within(("from", 1), |graph| graph.add("relu", relu, &[image])))
     })?;
-    let at_once = graph.within(("cell", 3), |graph| {
-        graph.within(("left/from", 1), |graph| graph.add("relu", relu.clone(), &[image]))
-    })?;
+    let at_once =
+        graph.within(("cell", 3), |graph| graph.within(("left/from", 1), |graph| graph.add("relu", relu, &[image])))?;
     assert_eq!(
         (graph.name(nested), graph.name(at_once)),
         ("cell3/left/from1/relu".into(), "cell3/left/from1/relu".into())
