@@ -276,11 +276,11 @@ impl Run<'_> {
                 let weights = &shares.weights[*key as usize];
                 let options: Vec<usize> = shares.options(graph, id, *key).map(|(option, _)| option).collect();
                 let weighed =
-                    inputs.zip(options).map(|(value, option)| value.times(weights.clone().slice([option..option + 1])));
+                    inputs.zip(options).map(|(value, option)| value.times(weights.clone().narrow(0, option, 1)));
                 weighed.reduce(Value::add).expect("a mix has options")
             }
             Op::Weigh { key, option } => {
-                one().times(shares.weights[*key as usize].clone().slice([*option as usize..*option as usize + 1]))
+                one().times(shares.weights[*key as usize].clone().narrow(0, *option as usize, 1))
             }
             Op::Concat => Value::Map(Tensor::cat(inputs.map(Value::map).collect(), 1)),
             Op::ChannelsLast => Value::Map(one().map().permute([0, 2, 3, 1])),

@@ -546,7 +546,7 @@ mod tests {
     #[test]
     fn a_decided_mixture_is_the_architecture() {
         let scale = Scale { layers: 3, channels: 4, ..SMALL };
-        let space = DartsSpace::default();
+        let space = DartsSpace;
         let mut network = relaxation(2);
         let supernet = space.relax(&scale).expect("it fits");
         network.step_weights(&supernet, &alpha(&space.options())).expect("it trains");
