@@ -82,4 +82,4 @@ pub use sound::Sound;
 pub use source::{Format, Kind, Options, Source};
 pub use split::{Amount, split};
 pub use task::{IGNORED, Tally, Task};
-pub use text::{END, PENN, Text, TextOptions, UNKNOWN, streams};
+pub use text::{END, PENN, SCORING_STREAMS, Text, TextOptions, UNKNOWN, streams};

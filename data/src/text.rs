@@ -52,6 +52,9 @@ impl Text {
     }
 }
 
+/// Streams that a text is read in while it is scored. Each begins without knowing what stands before it: few are read.
+pub const SCORING_STREAMS: usize = 10;
+
 /// Segments in such an order that every `n_streams` of them are a batch, and the next batch goes on, row by row, where it
 /// stopped: the text is cut into as many streams, read side by side. Where the text does not divide, the last rows of the
 /// last batch are missing.

@@ -42,6 +42,28 @@ impl Stream {
         Ok(outputs)
     }
 
+    /// Values that a step reads beside what is remembered.
+    pub fn input_len(&self) -> usize {
+        self.model.input_len() - self.state.len()
+    }
+
+    /// What is remembered: all memories, one after the other.
+    pub fn state(&self) -> &[f32] {
+        &self.state
+    }
+
+    /// Goes on as if `state` had been remembered.
+    ///
+    /// # Errors
+    /// It has another length than [`Stream::state`].
+    pub fn resume(&mut self, state: &[f32]) -> Result<(), EngineError> {
+        if state.len() != self.state.len() {
+            return Err(EngineError::Input { given: state.len(), needed: self.state.len() });
+        }
+        self.state.copy_from_slice(state);
+        Ok(())
+    }
+
     /// Begins anew.
     pub fn forget(&mut self) {
         self.state.fill(0.0);

@@ -5,6 +5,7 @@ pub(crate) mod messages;
 pub(crate) mod process;
 mod serve;
 
+use std::ffi::OsStr;
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -194,11 +195,24 @@ impl Worker {
 
     /// Runs `inputs`, inputs one after another in row-major order, and returns their outputs.
     pub fn check(&self, model: &Path, inputs: &[f32]) -> Result<Outputs, WorkerError> {
+        self.pass(inputs, |given, made| Request::check(model.as_os_str(), given, made))
+    }
+
+    /// Runs a recurrent `model` over `inputs`, one step after another, from what it remembers, all memories one after the
+    /// other. Returns the outputs of the steps, and what it then remembers.
+    pub fn stream(&self, model: &Path, state: &[f32], inputs: &[f32]) -> Result<(Outputs, Vec<f32>), WorkerError> {
+        let given = [state, inputs].concat();
+        let mut outputs = self.pass(&given, |given, made| Request::stream(model.as_os_str(), given, made))?;
+        let state = outputs.values.split_off(outputs.values.len().saturating_sub(state.len()));
+        Ok((outputs, state))
+    }
+
+    /// Numbers to a file, a request about it, and the numbers of the file that it made.
+    fn pass(&self, inputs: &[f32], request: impl FnOnce(&OsStr, &OsStr) -> Request) -> Result<Outputs, WorkerError> {
         let folder = Scratch::new("check").map_err(|source| file_error(&std::env::temp_dir(), source))?;
         let (given, made) = (folder.0.join("inputs.f32"), folder.0.join("outputs.f32"));
         std::fs::write(&given, little_endian(inputs)).map_err(|source| file_error(&given, source))?;
-        let request = Request::check(model.as_os_str(), given.as_os_str(), made.as_os_str());
-        match self.ask(&request, Duration::ZERO)? {
+        match self.ask(&request(given.as_os_str(), made.as_os_str()), Duration::ZERO)? {
             Answer::Checked(shape) => {
                 let bytes = std::fs::read(&made).map_err(|source| file_error(&made, source))?;
                 Ok(Outputs::new(shape, &bytes))

@@ -54,9 +54,6 @@ const COMPARED: usize = 32;
 /// The same of a network that has logits for every pixel.
 const COMPARED_MAPS: usize = 4;
 
-/// Words of the validation text that they are compared on, each by a process of its own.
-const COMPARED_WORDS: usize = 6;
-
 /// The command.
 pub fn run(args: &ExportArgs) -> Result<Exit> {
     let folder = RunFolder::existing(&args.run)?;
@@ -203,19 +200,19 @@ fn of_images(model: &Path, graph: &Graph, weights: &Weights, set: &TrainingSet) 
 
 /// The same of words, one after the other: the runtime is brought what it remembered of those before.
 fn of_words(model: &Path, graph: &Graph, weights: &Weights, set: &TrainingSet) -> Result<(usize, Vec<f32>, Vec<f32>)> {
-    let worker = on_device::worker()?;
     let text = set.part.text.as_ref().context("a language model reads text")?;
     let first = set.validation.first().copied().unwrap_or(0);
-    let words: Vec<u32> = text.segment(first, set.part.places()).iter().copied().take(COMPARED_WORDS).collect();
-    let n_remembered = graph.memories().iter().map(|it| graph.shape(it.node).elements()).sum();
-    let (mut state, mut found) = (vec![0.0; n_remembered], Vec::new());
-    for &word in &words {
-        let input = [&[word as f32], state.as_slice()].concat();
-        let mut outputs = worker.check(model, &input).context("the runtime cannot run the model")?.values;
-        state = outputs.split_off(outputs.len().saturating_sub(n_remembered));
-        found.extend(outputs);
-    }
-    Ok((words.len(), ::train::recurrent::logits(graph, weights, &words)?, found))
+    let words: Vec<u32> = text.segment(first, set.part.places()).to_vec();
+    let inputs: Vec<f32> = words.iter().map(|&word| word as f32).collect();
+    let (found, _) = on_device::worker()?
+        .stream(model, &vec![0.0; n_remembered(graph)], &inputs)
+        .context("the runtime cannot run the model")?;
+    Ok((words.len(), ::train::recurrent::logits(graph, weights, &words)?, found.values))
+}
+
+/// Values that a recurrent network carries from word to word; 0 of any other.
+fn n_remembered(graph: &Graph) -> usize {
+    graph.memories().iter().map(|it| graph.shape(it.node).elements()).sum()
 }
 
 /// How far a logit of `found` is from that in `expected` at most, and how far it may be: rounding
@@ -233,6 +230,54 @@ pub fn compare(expected: &[f32], found: &[f32]) -> (f64, f64) {
 
 /// Images that the model file classifies right, asked through the runtime alone.
 pub fn runtime_score(model: &Path, part: &data::Part, normalisation: &data::Normalisation) -> Result<Score> {
+    Ok(Score::new(part.task, &of_each(model, part, normalisation)?, part.len()))
+}
+
+/// What the file of `graph` answers to all of a part, asked through the runtime alone; of text word by word, in as many
+/// streams as the trainer scores it in.
+pub fn runtime_tally(
+    model: &Path,
+    graph: &Graph,
+    part: &data::Part,
+    normalisation: &data::Normalisation,
+) -> Result<Tally> {
+    let Some(text) = &part.text else { return of_each(model, part, normalisation) };
+    let worker = on_device::worker()?;
+    let mut tally = Tally::of(part);
+    let all: Vec<usize> = (0..part.len()).collect();
+    let n_streams = data::SCORING_STREAMS.min(all.len());
+    let order = data::streams(&all, n_streams);
+    for first in 0..n_streams {
+        let mut state = vec![0.0; n_remembered(graph)];
+        // A few segments a request: each word is answered with a number for every other.
+        let own: Vec<usize> = order.iter().copied().skip(first).step_by(n_streams).collect();
+        for segments in own.chunks(SEGMENTS) {
+            let words = segments.iter().flat_map(|&idx| text.segment(idx, part.places()));
+            let inputs: Vec<f32> = words.map(|&word| word as f32).collect();
+            let streamed = worker.stream(model, &state, &inputs).context("the runtime cannot run the model")?;
+            state = streamed.1;
+            let labels: Vec<u32> = segments.iter().flat_map(|&idx| part.labels_of(idx)).copied().collect();
+            let logits: Vec<&[f32]> = streamed.0.values.chunks(part.classes.len()).collect();
+            let known = logits.iter().zip(&labels).filter(|(_, label)| **label != data::IGNORED);
+            tally.add_nats(known.map(|(logits, &label)| nats(logits, label as usize)).sum());
+            tally.add(logits.iter().map(|it| argmax(it)), &labels);
+        }
+    }
+    Ok(tally)
+}
+
+/// Segments of text that are asked about at once.
+const SEGMENTS: usize = 16;
+
+/// Minus the logarithm of the probability of `label`.
+fn nats(logits: &[f32], label: usize) -> f64 {
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = logits.iter().map(|it| f64::from(it - largest).exp()).sum();
+    sum.ln() - f64::from(logits[label] - largest)
+}
+
+/// The same of images or clips, a few at once.
+fn of_each(model: &Path, part: &data::Part, normalisation: &data::Normalisation) -> Result<Tally> {
     /// Numbers a request, with its answer: a few dozen megabytes.
     const VALUES: usize = 8_000_000;
     let per_image = part.places() * part.classes.len() + part.deployed_shape().iter().product::<usize>();
@@ -246,7 +291,7 @@ pub fn runtime_score(model: &Path, part: &data::Part, normalisation: &data::Norm
         let logits = by_place(&outputs.values, part.classes.len(), part.places());
         tally.add(logits.chunks(part.classes.len()).map(argmax), &batch.labels);
     }
-    Ok(Score::new(part.task, &tally, part.len()))
+    Ok(tally)
 }
 
 /// What a model file gives, a place after the other, as training has it.

@@ -8,6 +8,7 @@ use runtime::{
     engine::Model,
     stream::Stream,
     validate::{Limits, validate},
+    worker::Worker,
 };
 use search::{
     chooser::Uniform,
@@ -15,6 +16,7 @@ use search::{
 };
 
 use crate::{
+    command::PROGRAM,
     micro::{run, workplace},
     side_by_side::said_json,
 };
@@ -81,6 +83,27 @@ fn engines_agree_word_by_word() {
     }
 }
 
+/// In a process of its own, a request after the other: what was remembered is brought along.
+#[test]
+fn a_worker_goes_on_where_it_was() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("model.onnx");
+    let worker = Worker::new(PROGRAM, &["worker"]);
+    for (nth, (name, graph)) in networks().into_iter().step_by(9).enumerate() {
+        let weights = weights(&graph, nth as u64);
+        std::fs::write(&path, onnx(&graph, &weights, &Metadata::default()).expect("it can be exported")).expect("room");
+        let expected = ::train::recurrent::logits(&graph, &weights, &[7, 0, 39, 7, 12]).expect("its own weights");
+        let nothing = vec![0.0; graph.memories().iter().map(|it| graph.shape(it.node).elements()).sum()];
+        let (first, state) = worker.stream(&path, &nothing, &[7.0, 0.0]).expect("it runs");
+        let (second, _) = worker.stream(&path, &state, &[39.0, 7.0, 12.0]).expect("it runs");
+        let found = [first.values, second.values].concat();
+        assert_eq!(found.len(), expected.len(), "{name}");
+        assert!(found.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-4), "{name}");
+        let error = worker.stream(&path, &nothing[1..], &[]).expect_err("too short a state");
+        assert!(error.to_string().contains("was given"), "{error}");
+    }
+}
+
 #[test]
 fn what_is_not_recurrent_is_no_stream() {
     let model = Model::from_bytes(&runtime::reference::onnx()).expect("tract loads it");
@@ -125,7 +148,12 @@ fn language_models_are_found_on_a_folder_of_text() {
         assert!(found["elsewhere"].as_array().is_some_and(|it| 2 <= it.len()), "{found}");
         let parity = &found["ours"]["shipped"]["parity"];
         assert!(parity["max_difference"].as_f64().is_some_and(|it| it < 1e-3), "{parity}");
-        assert_eq!(parity["images"], 6, "so many words");
+        assert_eq!(parity["images"], 10, "so many words");
+        // Asked through the engine alone, in as many streams as the trainer asks it.
+        let [shipped, trained] =
+            [&found["ours"]["shipped"], &found["ours"]].map(|it| it["test"]["nats"].as_f64().expect("a number"));
+        assert!((shipped - trained).abs() < 1e-3 * trained, "{shipped}, and {trained} by the trainer");
+        assert_eq!(found["ours"]["shipped"]["test"]["right"], found["ours"]["test"]["right"]);
         let verdict = found["verdict"].as_str().expect("a verdict is a line");
         assert!(verdict.contains("are of Penn TreeBank: nothing to compare with"), "{verdict}");
         assert!(verdict.contains("by the LSTM, with one seed"), "{verdict}");
@@ -143,7 +171,8 @@ fn language_models_are_found_on_a_folder_of_text() {
             "cannot be compared",
             "test perplexity",
             "model.onnx",
-            "on 6 words",
+            "on 10 words",
+            "by the shipped file in tract",
         ],
     );
     run(&folder, "reproduce enas-ptb --scale demo").expect(2, &["--data", "ptb.train.txt"]);

@@ -228,7 +228,7 @@ pub fn test(
     };
     let batch = match part.task {
         Task::Classification | Task::Segmentation => SCORING_BATCH,
-        Task::Language => SCORING_STREAMS,
+        Task::Language => data::SCORING_STREAMS,
     };
     let batches = shared::scoring(&all, &set, batch.min(all.len()))?;
     Ok(Scorer { bank: &mut bank, graph, compute }.tally(batches, part))
@@ -262,6 +262,3 @@ pub fn logits(graph: &Graph, weights: &Weights, pixels: Vec<f32>, shape: [usize;
 
 /// Images scored at once: enough to keep the machine busy, little enough for a small one's memory.
 const SCORING_BATCH: usize = 100;
-
-/// Streams that a text is read in while it is scored. Each begins without knowing what stands before it: few are read.
-const SCORING_STREAMS: usize = 10;

@@ -57,6 +57,10 @@ impl Request {
         Self::new("check", &[model]).option("--inputs", inputs).option("--outputs", outputs)
     }
 
+    pub(crate) fn stream(model: &OsStr, inputs: &OsStr, outputs: &OsStr) -> Self {
+        Self::new("stream", &[model]).option("--inputs", inputs).option("--outputs", outputs)
+    }
+
     pub(crate) fn profile(model: &OsStr, runs: usize) -> Self {
         Self::new("profile", &[model]).option("--runs", runs.to_string())
     }

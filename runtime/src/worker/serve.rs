@@ -4,6 +4,8 @@
 //! ```text
 //! measure MODEL --protocol JSON --target NAME [--device NAME] [--reach JSON]
 //! check   MODEL --inputs FILE --outputs FILE      both raw little-endian f32
+//! stream  MODEL --inputs FILE --outputs FILE      a recurrent model; what it remembers stands before the inputs of its
+//!                                                 steps, and behind their outputs
 //! profile MODEL [--runs N]
 //! count   MODEL                                   under an emulator with the instruction counter
 //! facts
@@ -32,6 +34,7 @@ use crate::conditions;
 use crate::engine::{ENGINE, EngineError, Model};
 use crate::facts::Facts;
 use crate::protocol::{Subject, file_sha256, measure, probe_input};
+use crate::stream::Stream;
 
 /// A file with this name marks a folder as the agent's own, which may be removed whole.
 pub(crate) const MARK: &str = ".pipeline-agent";
@@ -87,6 +90,7 @@ struct Request {
 enum Verb {
     Measure { model: String, protocol: Protocol, target: String, device: String, reach: Reach },
     Check { model: String, inputs: String, outputs: String },
+    Stream { model: String, inputs: String, outputs: String },
     Profile { model: String, runs: usize },
     Count { model: String },
     Facts,
@@ -119,7 +123,7 @@ impl Request {
         let (verb, rest) = args.split_first().ok_or(USAGE)?;
         let (model, rest) = match (verb.as_str(), rest.split_first()) {
             ("facts" | "clean", _) => (String::new(), rest),
-            ("measure" | "check" | "profile" | "count", Some((model, rest))) => (model.clone(), rest),
+            ("measure" | "check" | "stream" | "profile" | "count", Some((model, rest))) => (model.clone(), rest),
             _ => return Err(USAGE.into()),
         };
         let mut options = BTreeMap::new();
@@ -145,6 +149,7 @@ impl Request {
                 reach: options.remove("reach").map_or(Ok(Reach::Local), |text| json(&text, "reach"))?,
             },
             "check" => Verb::Check { model, inputs: need("inputs")?, outputs: need("outputs")? },
+            "stream" => Verb::Stream { model, inputs: need("inputs")?, outputs: need("outputs")? },
             "profile" => {
                 let runs = number(options.remove("runs"), "runs")?.unwrap_or(100);
                 Verb::Profile { model, runs: usize::try_from(runs).map_err(|error| error.to_string())? }
@@ -187,6 +192,7 @@ impl Request {
                 Ok(Answer::Measured(Box::new(measure(Path::new(model), protocol, subject)?)))
             }
             Verb::Check { model, inputs, outputs } => check(Path::new(model), inputs, outputs),
+            Verb::Stream { model, inputs, outputs } => stream(Path::new(model), inputs, outputs),
             Verb::Profile { model, runs } => {
                 let mut model = Model::load(Path::new(model))?;
                 conditions::pin();
@@ -239,12 +245,10 @@ impl Request {
 
 /// Runs every input of a file and writes the outputs to another.
 fn check(model: &Path, inputs: &str, outputs: &str) -> Result<Answer, Failure> {
-    let bytes = std::fs::read(inputs).map_err(failed(inputs.as_ref()))?;
-    let (numbers, rest) = bytes.as_chunks::<4>();
-    let numbers = numbers.iter().map(|&x| f32::from_le_bytes(x)).collect::<Vec<_>>();
+    let numbers = numbers(inputs)?;
     let mut model = Model::load(model)?;
     let each = model.input_len();
-    if !rest.is_empty() || numbers.len() % each != 0 {
+    if numbers.len() % each != 0 {
         return Err(EngineError::Input { given: numbers.len(), needed: each }.into());
     }
     let mut made = Vec::new();
@@ -253,6 +257,38 @@ fn check(model: &Path, inputs: &str, outputs: &str) -> Result<Answer, Failure> {
     }
     std::fs::write(outputs, made).map_err(failed(outputs.as_ref()))?;
     Ok(Answer::Checked(model.output_shape().to_vec()))
+}
+
+/// Runs a recurrent model over the steps of a file, from what it remembers to what it then remembers.
+fn stream(model: &Path, inputs: &str, outputs: &str) -> Result<Answer, Failure> {
+    let numbers = numbers(inputs)?;
+    let model = Model::load(model)?;
+    let shape = model.output_shape().to_vec();
+    let mut stream = Stream::new(model)?;
+    let (each, remembered) = (stream.input_len(), stream.state().len());
+    let misfit = || EngineError::Input { given: numbers.len(), needed: remembered + each };
+    let (state, steps) = numbers.split_at_checked(remembered).ok_or_else(misfit)?;
+    if steps.len() % each != 0 {
+        return Err(misfit().into());
+    }
+    stream.resume(state)?;
+    let mut made = Vec::new();
+    for input in steps.chunks_exact(each) {
+        made.extend(little_endian(&stream.step(input)?));
+    }
+    made.extend(little_endian(stream.state()));
+    std::fs::write(outputs, made).map_err(failed(outputs.as_ref()))?;
+    Ok(Answer::Checked(shape))
+}
+
+/// The numbers of a file.
+fn numbers(path: &str) -> Result<Vec<f32>, Failure> {
+    let bytes = std::fs::read(path).map_err(failed(path.as_ref()))?;
+    let (numbers, rest) = bytes.as_chunks::<4>();
+    if !rest.is_empty() {
+        return Err(Failure::File(format!("{path} does not hold numbers of four bytes each")));
+    }
+    Ok(numbers.iter().map(|&x| f32::from_le_bytes(x)).collect())
 }
 
 fn failed(path: &Path) -> impl Fn(io::Error) -> Failure {

@@ -636,7 +636,8 @@ impl Lab {
         let bytes = ::export::onnx(graph, weights, &metadata).context("cannot write the model")?;
         self.folder.write(MODEL, &bytes)?;
         let parity = export::parity(&self.folder.file(MODEL), graph, weights, &self.set)?;
-        Ok(Shipped { file: MODEL.to_owned(), bytes: bytes.len(), parity })
+        let test = export::runtime_tally(&self.folder.file(MODEL), graph, &self.test, &self.set.normalisation)?;
+        Ok(Shipped { file: MODEL.to_owned(), bytes: bytes.len(), parity, test })
     }
 }
 

@@ -60,6 +60,8 @@ struct Shipped {
     file: String,
     bytes: usize,
     parity: Parity,
+    /// The test part, asked through the engine alone.
+    test: Tally,
 }
 
 /// How a text was read: perplexities are of this vocabulary.
@@ -175,11 +177,12 @@ fn show(it: &Reproduction) {
             let classes: Vec<String> = outcome.classes.iter().map(of_class).collect();
             terminal::print(&format!("{:<10} IoU in percent: {}", "", classes.join(", ")));
         }
-        if let Some(Shipped { file, bytes, parity }) = &outcome.shipped {
+        if let Some(Shipped { file, bytes, parity, test }) = &outcome.shipped {
             terminal::print(&format!(
                 "{:<10} {file}: {bytes} bytes; the engine's logits differ by {:.1e} at most, on {} {}",
                 "", parity.max_difference, parity.images, compared
             ));
+            terminal::print(&format!("{:<10} test {test}, by the shipped file in {}", "", runtime::engine::ENGINE));
         }
         if let Some(stopped) = outcome.stopped {
             terminal::print(&format!("{:<10} {}", "", stopped.describe()));
