@@ -2,6 +2,7 @@
 //! Ctrl-C and the deadline are noticed.
 
 use std::{
+    borrow::Cow,
     io::{IsTerminal, Write},
     sync::{
         Arc, OnceLock,
@@ -41,14 +42,26 @@ pub fn interrupted() -> bool {
 /// Says a line on stderr.
 #[expect(clippy::print_stderr, reason = "stderr is where progress goes")]
 pub fn say(line: &str) {
-    eprintln!("{line}");
+    eprintln!("{}", harmless(line));
 }
 
 /// Puts a result on stdout.
 ///
 /// A reader that has seen enough and closed the pipe is no mistake, so nothing is said of it.
 pub fn print(text: &str) {
-    let _ = writeln!(std::io::stdout(), "{text}");
+    let _ = writeln!(std::io::stdout(), "{}", harmless(text));
+}
+
+/// The text without what would steer a terminal: names in a stranger's model or data set may hold anything. Control
+/// characters but for ends of lines and tabs, and those that turn the direction of writing, become U+FFFD.
+fn harmless(text: &str) -> Cow<'_, str> {
+    let steers = |it: char| {
+        (it.is_control() && it != '\n' && it != '\t') || matches!(it, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if !text.contains(steers) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(text.chars().map(|it| if steers(it) { char::REPLACEMENT_CHARACTER } else { it }).collect())
 }
 
 /// A line that changes, or lines that follow each other.
@@ -208,5 +221,23 @@ impl TrainingScreen {
 impl Drop for TrainingScreen {
     fn drop(&mut self) {
         self.line.end();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::harmless;
+
+    #[test]
+    fn nothing_steers_the_terminal() {
+        for (text, expected) in [
+            ("plain\twords\nof two lines", "plain\twords\nof two lines"),
+            ("natásha 時計", "natásha 時計"),
+            ("\u{1b}[2J\u{1b}]0;title\u{7}", "\u{fffd}[2J\u{fffd}]0;title\u{fffd}"),
+            ("over\rwritten \u{9b}31m", "over\u{fffd}written \u{fffd}31m"),
+            ("model\u{202e}xnno.", "model\u{fffd}xnno."),
+        ] {
+            assert_eq!(harmless(text), expected);
+        }
     }
 }

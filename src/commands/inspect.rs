@@ -48,7 +48,17 @@ fn show(info: &ModelInfo) {
         terminal::print(&format!("{name:<12} {text}"));
     }
     for (key, text) in &info.metadata {
-        terminal::print(&format!("{key}: {text}"));
+        terminal::print(&format!("{}: {}", shortened(key), shortened(text)));
+    }
+}
+
+/// The beginning of a long text, and how long it is: a list of classes may be a dictionary.
+fn shortened(text: &str) -> String {
+    /// Letters that are shown.
+    const SHOWN: usize = 200;
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}... ({} bytes; --json shows all)", &text[..end], text.len()),
+        None => text.to_owned(),
     }
 }
 

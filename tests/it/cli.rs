@@ -249,6 +249,23 @@ fn models_that_are_none_are_7() {
     );
 }
 
+/// A stranger's file may say anything of itself.
+#[test]
+fn what_a_model_says_of_itself_is_cut_and_steers_no_terminal() {
+    let folder = workplace();
+    let mut graph = Graph::default();
+    let image = graph.input(Shape::Map([1, 4, 4]));
+    graph.add("tanh", Op::Activation(Activation::Tanh), &[image]).expect("the shapes fit");
+    let entries = [("classes", "word ".repeat(1000)), ("evil", "\u{1b}[2Jgone".to_owned())];
+    let metadata = export::Metadata { entries: entries.map(|(key, text)| (key.to_owned(), text)).into() };
+    let bytes = export::onnx(&graph, &Weights::default(), &metadata).expect("it can be written");
+    fs::write(folder.path().join("said.onnx"), bytes).expect("a temporary folder can be written");
+    let said = run(&folder, "inspect said.onnx");
+    said.expect(0, &["word word ", "(5000 bytes; --json shows all)", "evil: \u{fffd}[2Jgone"]);
+    assert!(!said.stdout.contains('\u{1b}') && said.stdout.len() < 2000, "{}", said.stdout);
+    assert_eq!(run(&folder, "inspect said.onnx --json").json()["metadata"]["evil"], "\u{1b}[2Jgone");
+}
+
 #[test]
 fn a_model_whose_process_dies_is_7() {
     let folder = workplace();
