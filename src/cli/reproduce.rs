@@ -64,7 +64,7 @@ impl Guard {
 pub enum ReproductionScale {
     /// A minute or two: every step, nothing to conclude from.
     Demo,
-    /// Up to an hour on two cores; of rcas two.
+    /// Up to an hour on two cores; rcas takes longer.
     Small,
     /// The published numbers of networks, epochs and sizes, by one common recipe: days on a processor, for a GPU.
     Paper,
