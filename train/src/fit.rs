@@ -24,7 +24,7 @@ use search::{
 pub struct Epoch {
     /// Number of the epoch, from 1.
     pub epoch: usize,
-    /// Mean training loss, in nats.
+    /// Mean training loss, in nats; of a text, over the steps in which the network did not grow beyond all bounds.
     pub loss: f64,
     /// Score on the validation part with running statistics, in `[0, 1]`: the accuracy, or what the task has in its place
     /// ([`data::Task::measure`]).
@@ -72,6 +72,9 @@ struct Progress {
     trained_ns: u64,
 }
 
+/// One step of so many may be lost to a network that grows beyond all bounds over a text.
+const LOST: u64 = 2;
+
 /// Prefix of the best epoch's weights in a checkpoint.
 const BEST: &str = "best/";
 
@@ -79,7 +82,8 @@ impl Fit {
     /// Trains `graph`.
     ///
     /// # Errors
-    /// The loss is not finite, the user stopped it, or the checkpoint cannot be written or read.
+    /// The loss is not finite, of a text in more than half of an epoch's steps; the user stopped it; or the checkpoint
+    /// cannot be written or read.
     pub fn run(&self, graph: &Graph, look: Look<'_>) -> Result<Fitted> {
         let device = self.compute.device();
         let mut bank = WeightBank::new(self.seed, device.clone());
@@ -92,15 +96,24 @@ impl Fit {
         let total = per_epoch * self.recipe.epochs as u64;
         let learner = Learner::of(graph, &self.recipe);
         for epoch in progress.curve.len()..self.recipe.epochs {
-            let mut loss = 0.0;
+            let (mut loss, mut learned, mut lost) = (0.0, 0.0, 0);
             for (idx, batch) in self.batches(epoch)?.enumerate() {
                 let started = Instant::now();
                 let done = epoch as u64 * per_epoch + idx as u64;
                 let lr = self.recipe.schedule.at(done as f64 / per_epoch as f64);
                 let Self { set, recipe, seed, .. } = self;
                 let n = batch.n as f64;
-                loss += n * learner.step(&mut bank, batch, set, recipe, lr, *seed, [done, total], &device)?;
+                let taken = learner.step(&mut bank, batch, set, recipe, lr, *seed, [done, total], &device)?;
                 trained += started.elapsed();
+                if taken.is_finite() {
+                    loss += n * taken;
+                    learned += n;
+                } else {
+                    lost += 1;
+                    if per_epoch < LOST * lost {
+                        return Err(Error::NotFinite { step: done, loss: taken });
+                    }
+                }
                 // A training without its last epochs is not the one that was asked for: a deadline
                 // does not cut it short, only the user does.
                 if look(done + 1, total, &progress.curve) == Signal::Stop {
@@ -110,7 +123,7 @@ impl Fit {
             let mut scorer = Scorer { bank: &mut bank, graph, compute: self.compute };
             let validation = scorer.validation(&self.set, self.recipe.batch)?;
             let leads = progress.curve.iter().all(|it| it.validation < validation);
-            progress.curve.push(Epoch { epoch: epoch + 1, loss: loss / self.set.train.len() as f64, validation });
+            progress.curve.push(Epoch { epoch: epoch + 1, loss: loss / learned, validation });
             if leads {
                 best = bank.weights(graph);
             }

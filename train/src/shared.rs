@@ -165,14 +165,7 @@ impl SharedWeights for Supernet {
         let Self { set, recipe, seed, device, bank, .. } = self;
         let steps = (recipe.epochs * set.train.len().div_ceil(recipe.batch)) as u64;
         let step = [self.steps, steps];
-        let loss = match Learner::of(child, recipe).step(bank, batch, set, recipe, lr, *seed, step, device) {
-            // A cell drawn at random may grow beyond all bounds: it learns nothing, and the others forget what it said.
-            Err(Error::NotFinite { loss, .. }) if set.part.task == Task::Language => {
-                bank.learning.clear();
-                loss
-            }
-            stepped => stepped?,
-        };
+        let loss = Learner::of(child, recipe).step(bank, batch, set, recipe, lr, *seed, step, device)?;
         self.steps += 1;
         let took = started.elapsed();
         self.trained += took;
@@ -241,6 +234,12 @@ impl<'a> Learner<'a> {
     }
 
     /// One optimizer step on one batch, the first of the numbers in `[step, steps]`; returns the mean loss in nats.
+    ///
+    /// Over the words of a text a network may grow beyond all bounds. Such a step is lost: nothing is learned, what was read
+    /// is forgotten, and the loss that is returned is not finite.
+    ///
+    /// # Errors
+    /// The loss is not finite, of anything but text.
     #[expect(clippy::too_many_arguments, reason = "what a step of gradient descent depends on")]
     pub(super) fn step(
         &self,
@@ -283,12 +282,16 @@ impl<'a> Learner<'a> {
             let loss = losses.next().expect("a network has an output");
             let value = f64::from(loss.clone().into_scalar::<f32>());
             if !value.is_finite() {
-                return Err(Error::NotFinite { step, loss: value });
+                return if set.part.task == Task::Language {
+                    Ok(value)
+                } else {
+                    Err(Error::NotFinite { step, loss: value })
+                };
             }
             let whole = losses.fold(loss, |sum, second| sum + second.mul_scalar(recipe.second_classifier));
             let gradients = whole.backward();
             if !bank.step(graph, &loan, gradients, lr, recipe) {
-                return Err(Error::NotFinite { step, loss: f64::INFINITY });
+                return Ok(f64::INFINITY);
             }
             bank.learning = state;
             bank.observe(graph, statistics);

@@ -152,6 +152,47 @@ fn exploding(scale: &Scale) -> Graph {
     graph
 }
 
+/// What it remembers doubles with every word: beyond any float after some twenty segments, and then no difference of it is
+/// a number.
+fn growing(scale: &Scale) -> Graph {
+    let mut graph = Graph::default();
+    let word = graph.input(Shape::Vector(1));
+    let h = graph.memory("h", scale.channels);
+    let table = Table { words: scale.classes, features: scale.channels };
+    let x = graph.add("embed", Op::Embed(table), &[word]).expect("it fits");
+    let next = graph.add("sum", Op::Add, &[x, h, h]).expect("it fits");
+    let small = graph.add("tanh", Op::Activation(Activation::Tanh), &[x]).expect("it fits");
+    let nothing = graph.add("nothing", Op::Sub, &[next, next]).expect("it fits");
+    let seen = graph.add("seen", Op::Add, &[small, nothing]).expect("it fits");
+    graph.add("classifier", Op::Linear(scale.classes), &[seen]).expect("it fits");
+    graph.remember(h, next).expect("the shapes are the same");
+    graph
+}
+
+#[test]
+fn steps_are_lost_where_a_network_grows_beyond_all_bounds_and_the_training_goes_on() {
+    let (set, test) = set();
+    let fit = |graph: &Graph| {
+        let fit = Fit {
+            set: set.clone(),
+            recipe: recipe(6, 5.0),
+            compute: Compute::Cpu,
+            start: None,
+            seed: 1,
+            checkpoint: None,
+        };
+        fit.run(graph, &mut |_, _, _| Signal::Continue)
+    };
+    let graph = growing(&scale(&set));
+    let fitted = fit(&graph).expect("few steps are lost");
+    assert!(fitted.curve.iter().all(|it| it.loss.is_finite()), "{:?}", fitted.curve);
+    let tally = fit::test(&graph, &fitted.weights, &test, &set.normalisation, Compute::Cpu).expect("its weights");
+    assert!(tally.perplexity() < 2.0, "{}", tally.perplexity());
+    // Where most steps are lost there is nothing to ship.
+    let error = fit(&exploding(&scale(&set))).expect_err("every segment is beyond all bounds");
+    assert!(error.to_string().contains("diverged"), "{error}");
+}
+
 #[test]
 fn what_diverges_is_worth_nothing_and_stops_nobody() {
     let (set, _) = set();
