@@ -20,7 +20,7 @@ use crate::{
     exit,
 };
 
-/// From a folder of images and a board to a network that provably runs on that board.
+/// From a folder of data and a board to a network that provably runs on that board.
 #[derive(Debug, Parser)]
 #[command(version, about, after_help = exit::HELP, subcommand_required = true, arg_required_else_help = true)]
 pub struct Cli {
@@ -81,6 +81,7 @@ const SEARCH_HELP: &str = "\
 Examples:
   pipeline search --target rpi4 --preset demo
   pipeline search --target rpi4 --data photos/ --max-latency 20ms --max-params 500k
+  pipeline search --target rpi4 --data novel/ --max-latency 2ms     # text: train.txt, valid.txt, test.txt
   pipeline search --target host --device local --max-latency 2ms --deadline 30min
   pipeline search --target rpi4 --device pi --max-latency 20ms      # see pipeline device --help
   pipeline search --target rpi5 --supernet runs/first               # another board, the same shared weights
@@ -110,24 +111,9 @@ pub struct SearchArgs {
     /// Kind of board: a name from `pipeline targets`, or a target file
     #[arg(long, value_name = "NAME|FILE")]
     pub target: Option<String>,
-    /// Data set: a name from `pipeline data list`, or a folder
-    #[arg(long, value_name = "DIR|NAME")]
-    pub data: Option<String>,
-    /// What is asked of the data: classification, segmentation or language [default: what the folder looks like]
-    #[arg(long, value_name = "TASK")]
-    pub task: Option<String>,
-    /// Size that images in class folders are brought to [default: 32x32]
-    #[arg(long, value_name = "HxW")]
-    pub image_size: Option<String>,
-    /// What sound becomes before a network sees it: log-mel (40 bands) or mfcc (10 coefficients) [default: log-mel]
-    #[arg(long, value_name = "NAME")]
-    pub front_end: Option<String>,
-    /// Windows of sound's networks: 2d, or 1d with bands or coefficients as channels [default: 2d]
-    #[arg(long, value_name = "1d|2d")]
-    pub cells: Option<String>,
-    /// Samples a second of WAV files in class folders [default: 16kHz]
-    #[arg(long, value_name = "RATE")]
-    pub sample_rate: Option<String>,
+    /// What is learned from
+    #[command(flatten)]
+    pub source: SourceArgs,
     /// How to search
     #[arg(long, value_enum)]
     pub strategy: Option<StrategyName>,
@@ -187,6 +173,32 @@ pub struct SearchArgs {
     /// Prints the result as JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// Data, and how they are read; each is also a key of `--config`.
+#[derive(Debug, Args)]
+pub struct SourceArgs {
+    /// Data set: a name from `pipeline data list`, or a folder
+    #[arg(long, value_name = "DIR|NAME")]
+    pub data: Option<String>,
+    /// What is asked of the data: classification, segmentation or language [default: what the folder looks like]
+    #[arg(long, value_name = "TASK")]
+    pub task: Option<String>,
+    /// Size that images in class folders are brought to [default: 32x32]
+    #[arg(long, value_name = "HxW")]
+    pub image_size: Option<String>,
+    /// What sound becomes before a network sees it: log-mel (40 bands) or mfcc (10 coefficients) [default: log-mel]
+    #[arg(long, value_name = "NAME")]
+    pub front_end: Option<String>,
+    /// Windows of sound's networks: 2d, or 1d with bands or coefficients as channels [default: 2d]
+    #[arg(long, value_name = "1d|2d")]
+    pub cells: Option<String>,
+    /// Samples a second of WAV files in class folders [default: 16kHz]
+    #[arg(long, value_name = "RATE")]
+    pub sample_rate: Option<String>,
+    /// Words of a text that are told apart, the most frequent ones [default: 500, 2,000 or 10,000, by the preset]
+    #[arg(long, value_name = "N")]
+    pub vocabulary: Option<usize>,
 }
 
 /// Bounds; each is also a key of `--config`.
@@ -307,29 +319,14 @@ pub struct InspectArgs {
 #[derive(Debug, Args)]
 pub struct ExplainArgs {
     /// Run folder: its networks and its budget, but for the bounds given beside it
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["target", "data", "task", "image_size", "front_end", "cells", "sample_rate", "preset", "config", "calibration"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["target", "data", "task", "image_size", "front_end", "cells", "sample_rate", "vocabulary", "preset", "config", "calibration"])]
     pub run: Option<PathBuf>,
     /// Kind of board: a name from `pipeline targets`, or a target file
     #[arg(long, value_name = "NAME|FILE")]
     pub target: Option<String>,
-    /// Data set, for the size of its images: a name from `pipeline data list`, or a folder
-    #[arg(long, value_name = "DIR|NAME")]
-    pub data: Option<String>,
-    /// What is asked of the data: classification or segmentation [default: what the folder looks like]
-    #[arg(long, value_name = "TASK")]
-    pub task: Option<String>,
-    /// Size that images in class folders are brought to [default: 32x32]
-    #[arg(long, value_name = "HxW")]
-    pub image_size: Option<String>,
-    /// What sound becomes before a network sees it: log-mel (40 bands) or mfcc (10 coefficients) [default: log-mel]
-    #[arg(long, value_name = "NAME")]
-    pub front_end: Option<String>,
-    /// Windows of sound's networks: 2d, or 1d with bands or coefficients as channels [default: 2d]
-    #[arg(long, value_name = "1d|2d")]
-    pub cells: Option<String>,
-    /// Samples a second of WAV files in class folders [default: 16kHz]
-    #[arg(long, value_name = "RATE")]
-    pub sample_rate: Option<String>,
+    /// What is learned from
+    #[command(flatten)]
+    pub source: SourceArgs,
     /// Whose size of networks [default: small]
     #[arg(long, value_enum)]
     pub preset: Option<Preset>,
@@ -413,18 +410,13 @@ impl SearchArgs {
         let mut table = toml::Table::new();
         let texts = [
             ("target", &self.target),
-            ("data", &self.data),
-            ("task", &self.task),
-            ("image-size", &self.image_size),
-            ("front-end", &self.front_end),
-            ("cells", &self.cells),
-            ("sample-rate", &self.sample_rate),
             ("device", &self.device),
             ("calibration", &self.calibration),
             ("device-wait", &self.device_wait),
             ("deadline", &self.deadline),
         ];
         lay(&mut table, &texts);
+        self.source.lay(&mut table);
         self.budget.lay(&mut table);
         let names = [
             ("strategy", self.strategy.map(toml::Value::try_from)),
@@ -454,6 +446,23 @@ impl SearchArgs {
     }
 }
 
+impl SourceArgs {
+    fn lay(&self, table: &mut toml::Table) {
+        let texts = [
+            ("data", &self.data),
+            ("task", &self.task),
+            ("image-size", &self.image_size),
+            ("front-end", &self.front_end),
+            ("cells", &self.cells),
+            ("sample-rate", &self.sample_rate),
+        ];
+        lay(table, &texts);
+        if let Some(words) = self.vocabulary {
+            table.insert("vocabulary".to_owned(), (words as i64).into());
+        }
+    }
+}
+
 impl BudgetArgs {
     fn lay(&self, table: &mut toml::Table) {
         let texts = [
@@ -478,17 +487,8 @@ impl ExplainArgs {
     /// The flags as a table with the configuration's keys.
     pub fn to_table(&self) -> toml::Table {
         let mut table = toml::Table::new();
-        let texts = [
-            ("target", &self.target),
-            ("data", &self.data),
-            ("task", &self.task),
-            ("image-size", &self.image_size),
-            ("front-end", &self.front_end),
-            ("cells", &self.cells),
-            ("sample-rate", &self.sample_rate),
-            ("calibration", &self.calibration),
-        ];
-        lay(&mut table, &texts);
+        lay(&mut table, &[("target", &self.target), ("calibration", &self.calibration)]);
+        self.source.lay(&mut table);
         if let Some(Ok(preset)) = self.preset.map(toml::Value::try_from) {
             table.insert("preset".to_owned(), preset);
         }

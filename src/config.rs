@@ -7,11 +7,10 @@
 
 use std::{path::Path, time::Duration};
 
-use ::train::{Compute, Recipe, Schedule};
+use ::train::{Compute, Recipe};
 use anyhow::{Context, Result};
-use data::{FrontEnd, Options, Part, Source, Task};
+use data::{FrontEnd, Options, Part, Source, Task, TextOptions};
 use search::{
-    policy::ControllerSettings,
     space::Scale,
     strategy::{
         asha, benas, epnas, evolution, local_search, nas_rl, nasnet, neural_architect, random, random_ws, reinforce,
@@ -22,6 +21,8 @@ use serde::{Deserialize, Serialize};
 use targets::{Bound, Budget, Metric, Target};
 
 use crate::{devices, exit::usage, patience};
+
+mod presets;
 
 /// A complete configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -46,6 +47,12 @@ pub struct SearchConfig {
     /// Samples a second of sound, such as `16kHz`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sample_rate: Option<String>,
+    /// Words of a text that are told apart at most, the most frequent ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vocabulary: Option<usize>,
+    /// Words of a text that gradients pass through.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub segment: Option<usize>,
     /// Share of the training images that choices are made by, in `(0, 1)`.
     pub validation: f64,
     /// Strategy.
@@ -280,106 +287,6 @@ impl BaselineChoice {
     }
 }
 
-impl Preset {
-    /// The settings of this preset.
-    fn settings(self) -> SearchConfig {
-        let cosine = |max: f64, epochs: usize, warmup: f64| Schedule {
-            max,
-            min: 0.001,
-            period: epochs as f64,
-            growth: 2.0,
-            warmup,
-            drops: None,
-        };
-        let sgdr = Schedule { max: 0.05, min: 0.001, period: 10.0, growth: 2.0, warmup: 0.0, drops: None };
-        // A batch of 160 is ENAS's; the paper's own table of settings is lost. Reconstruction.
-        let recipe = Recipe::published;
-        // A search of few epochs makes few controller updates, so each must count for more.
-        let hasty = ControllerSettings { lr: 0.01, baseline_decay: 0.9, ..ControllerSettings::default() };
-        let b_enas = benas::Settings::default();
-        let base = SearchConfig {
-            target: "host".to_owned(),
-            data: "fashion-tiny".to_owned(),
-            task: None,
-            image_size: None,
-            front_end: None,
-            cells: None,
-            sample_rate: None,
-            validation: 0.2,
-            strategy: StrategyName::BEnas,
-            supernet: None,
-            seed: 0,
-            preset: self,
-            compute: ComputeChoice::Auto,
-            device: None,
-            calibration: None,
-            agent: None,
-            device_wait: None,
-            allow_noisy: false,
-            deadline: None,
-            baseline: BaselineChoice::Rival,
-            max_latency: None,
-            max_memory: None,
-            max_flash: None,
-            max_params: None,
-            max_macs: None,
-            max_activations: None,
-            max_train_time: None,
-            min: Vec::new(),
-            soft: Vec::new(),
-            proxy: Size { layers: 3, channels: 20 },
-            deployed: Size { layers: 11, channels: 36 },
-            b_enas: b_enas.clone(),
-            // 20 epochs are NASNet's and EPNAS's.
-            trials: TrialsConfig { evaluations: 500, epochs: 20 },
-            search_recipe: recipe(b_enas.epochs, 160, sgdr),
-            recipe: RecipeName::Published,
-            training: recipe(150, 160, sgdr),
-            made_with: None,
-        };
-        match self {
-            Self::Demo => SearchConfig {
-                baseline: BaselineChoice::Searched,
-                proxy: Size { layers: 3, channels: 4 },
-                deployed: Size { layers: 11, channels: 6 },
-                b_enas: benas::Settings {
-                    epochs: 10,
-                    controller_steps: 12,
-                    cells_per_gradient: 3,
-                    controller: hasty,
-                    ..b_enas
-                },
-                trials: TrialsConfig { evaluations: 24, epochs: 2 },
-                search_recipe: recipe(10, 50, cosine(0.05, 10, 0.5)),
-                training: recipe(10, 32, cosine(0.08, 10, 0.5)),
-                ..base
-            },
-            Self::Small => SearchConfig {
-                proxy: Size { layers: 3, channels: 8 },
-                deployed: Size { layers: 11, channels: 12 },
-                b_enas: benas::Settings {
-                    epochs: 15,
-                    controller_steps: 20,
-                    cells_per_gradient: 5,
-                    controller: hasty,
-                    ..b_enas
-                },
-                trials: TrialsConfig { evaluations: 60, epochs: 4 },
-                search_recipe: recipe(15, 100, cosine(0.05, 15, 1.0)),
-                training: recipe(20, 64, cosine(0.1, 20, 1.0)),
-                ..base
-            },
-            // ENAS keeps 0.9 of the features before the classifier. Reconstruction.
-            Self::Paper => SearchConfig {
-                validation: 0.1,
-                search_recipe: Recipe { dropout_keep: 0.9, ..base.search_recipe.clone() },
-                training: Recipe { dropout_keep: 0.9, ..base.training.clone() },
-                ..base
-            },
-        }
-    }
-}
-
 impl SearchConfig {
     /// Lays `flags` over `file` over the target's bounds over the preset.
     ///
@@ -392,11 +299,19 @@ impl SearchConfig {
             Some(value) => value.try_into().map_err(|error| usage(format!("preset: {error}")))?,
             None => Preset::Small,
         };
-        let mut settings = preset.settings();
+        let task: Option<Task> = asked("task").and_then(|value| value.try_into().ok());
+        let is_text = match task {
+            Some(task) => task == Task::Language,
+            None => asked("data").as_ref().and_then(toml::Value::as_str).is_some_and(Source::looks_like_text),
+        };
+        let mut settings = if is_text { preset.of_text() } else { preset.settings() };
         if let Some(name) = asked("recipe") {
             settings.recipe = name.try_into().map_err(|error| usage(format!("recipe: {error}")))?;
         }
         if settings.recipe == RecipeName::OneCycle {
+            if is_text {
+                return Err(usage("--recipe one-cycle is for images and sound; text has the published one"));
+            }
             settings.training = Recipe::one_cycle(settings.training.epochs.div_ceil(4));
         }
         let mut table = toml::Table::try_from(settings).context("a preset is a table")?;
@@ -524,8 +439,15 @@ impl SearchConfig {
 
     /// How data are read, wherever they lie.
     pub fn options(&self) -> Result<Options> {
-        let (image_size, front_end) = (self.image_size()?, self.front_end()?);
-        Ok(Options { task: self.task, image_size, front_end, ..Options::default() })
+        let (image_size, front_end, usual) = (self.image_size()?, self.front_end()?, TextOptions::default());
+        if self.task != Some(Task::Language) && (self.vocabulary.is_some() || self.segment.is_some()) {
+            return Err(usage("--vocabulary, segment: only text has words; name a folder with train.txt by --data"));
+        }
+        let text = TextOptions {
+            vocabulary: self.vocabulary.unwrap_or(usual.vocabulary),
+            segment: self.segment.unwrap_or(usual.segment),
+        };
+        Ok(Options { task: self.task, image_size, front_end, text, ..Options::default() })
     }
 
     /// The machine to train on.

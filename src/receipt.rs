@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ::train::fit::Epoch;
 use anyhow::Result;
-use search::space::{Scale, cell::Cell};
+use search::space::{Scale, cells::AnyCell};
 use serde::{Deserialize, Serialize};
 use targets::{
     Allow, Board, Bound, Conditions, Cost, Counts, Figure, Judgement, Protocol, Runtime, Summary,
@@ -22,7 +22,7 @@ pub struct Architecture {
     /// Strategy that found it.
     pub strategy: String,
     /// The chosen cell.
-    pub cell: Cell,
+    pub cell: AnyCell,
     /// Size of the network that was trained while searching.
     pub proxy: Scale,
     /// Size of the network that is deployed.
@@ -45,7 +45,7 @@ pub struct Baseline {
     /// Strategy.
     pub strategy: String,
     /// Its cell; absent when it found none within the budget.
-    pub cell: Option<Cell>,
+    pub cell: Option<AnyCell>,
     /// Accuracy on the validation part while searching, in `[0, 1]`, with its own shared weights or after a short
     /// training.
     #[serde(alias = "shared_accuracy")]
@@ -141,7 +141,7 @@ pub struct Receipt {
     /// Every cost known.
     pub cost: Cost,
     /// The chosen cell.
-    pub cell: Cell,
+    pub cell: AnyCell,
     /// Size of the deployed network.
     pub scale: Scale,
     /// Accuracies.

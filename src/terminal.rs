@@ -129,6 +129,7 @@ pub struct Screen {
     line: Line,
     strategy: String,
     budget: Budget,
+    task: Task,
     started: Instant,
     /// Active time of earlier sessions.
     before: Duration,
@@ -137,21 +138,24 @@ pub struct Screen {
 }
 
 impl Screen {
-    /// A screen for a search that began to be active `before` ago.
-    pub fn new(budget: Budget, deadline: Option<Duration>) -> Self {
+    /// A screen for a search of networks for `task`.
+    pub fn new(budget: Budget, task: Task, deadline: Option<Duration>) -> Self {
         let (line, strategy) = (Line::default(), String::new());
-        Self { line, strategy, budget, started: Instant::now(), before: Duration::ZERO, deadline }
+        Self { line, strategy, budget, task, started: Instant::now(), before: Duration::ZERO, deadline }
     }
 
     fn best(&self, progress: &Progress<'_>) -> String {
         let Some(best) = progress.best else { return ", nothing feasible yet".to_owned() };
-        let accuracy = 100.0 * best.accuracy.unwrap_or_default();
+        let score = best.accuracy.map_or_else(String::new, |score| match self.task {
+            Task::Classification | Task::Segmentation => self.task.told(score, 1),
+            Task::Language => format!("{} {}", self.task.measure(), self.task.told(score, 1)),
+        });
         let shown = self.budget.bounds.iter().map(|bound| bound.metric).chain([Metric::Params]);
         let costs: Vec<String> = shown
             .filter_map(|metric| Some(format!("{} {}", metric.name(), metric.format(best.cost.get(metric)?.value))))
             .take(3)
             .collect();
-        format!(", best feasible {accuracy:.1} % with {}", costs.join(", "))
+        format!(", best feasible {score} with {}", costs.join(", "))
     }
 }
 
@@ -207,11 +211,8 @@ impl TrainingScreen {
         let more = if curve.is_empty() {
             String::new()
         } else {
-            let reached = match self.task {
-                Task::Classification | Task::Segmentation => format!("{} {:.1} %", self.task.measure(), 100.0 * best),
-                Task::Language => format!("perplexity {:.1}", 1.0 / best),
-            };
-            format!(", epoch {}, best validation {reached}", curve.len() + 1)
+            let (measure, best) = (self.task.measure(), self.task.told(best, 1));
+            format!(", epoch {}, best validation {measure} {best}", curve.len() + 1)
         };
         self.line.show(&self.what, done, total, &more);
         if interrupted() { Signal::Stop } else { Signal::Continue }

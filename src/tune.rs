@@ -127,10 +127,8 @@ impl Bench<'_> {
         let mut outputs = Vec::new();
         for (idx, form) in std::iter::once(&plain).chain(forms).enumerate() {
             let bytes = (self.write)(*form)?;
-            let n = runtime::validate::validate(&bytes, &runtime::validate::Limits::default())?.inputs[0]
-                .shape
-                .iter()
-                .product();
+            let inputs = runtime::validate::validate(&bytes, &runtime::validate::Limits::default())?.inputs;
+            let n = inputs.iter().map(|it| it.shape.iter().product::<usize>()).sum();
             std::fs::write(path(idx), bytes).with_context(|| format!("cannot write {}", path(idx).display()))?;
             outputs.push(on_device::worker()?.check(&path(idx), &runtime::protocol::probe_input(n))?.values);
         }

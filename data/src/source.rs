@@ -175,6 +175,14 @@ impl Source {
         source.checked(options)
     }
 
+    /// Whether this is a folder of running text, by the names of its files: quicker than opening it.
+    pub fn looks_like_text(name_or_path: &str) -> bool {
+        let Ok(dir) = Dir::list(Path::new(name_or_path)) else { return false };
+        let is_other = |found: Result<Option<Self>, DataError>| !matches!(found, Ok(None));
+        let is_listed = listed(name_or_path).is_some();
+        !is_listed && !is_other(cifar::detect(&dir)) && !is_other(idx::detect(&dir)) && text::is_here(&dir)
+    }
+
     /// Reads the part for searching, training and validating.
     pub fn train(&self) -> Result<Part, DataError> {
         self.part(Role::Train)

@@ -35,12 +35,20 @@ impl Task {
         }
     }
 
-    /// What its score is called.
+    /// What is told of its score: the score itself in percent, or the perplexity that it is one over.
     pub fn measure(self) -> &'static str {
         match self {
             Self::Classification => "accuracy",
             Self::Segmentation => "mean IoU",
-            Self::Language => "1 / perplexity",
+            Self::Language => "perplexity",
+        }
+    }
+
+    /// A score as it is told, without the name: `78.7 %`, and `69.5` of a perplexity.
+    pub fn told(self, score: f64, decimals: usize) -> String {
+        match self {
+            Self::Classification | Self::Segmentation => format!("{:.decimals$} %", 100.0 * score),
+            Self::Language => format!("{:.decimals$}", 1.0 / score),
         }
     }
 }
@@ -56,13 +64,16 @@ pub struct Tally {
     confusion: Vec<u64>,
     /// Of language: minus the logarithm of the probability of each right word, summed.
     nats: f64,
+    /// The sum of their squares: how much words differ in that.
+    #[serde(default)]
+    nats_squared: f64,
 }
 
 impl Tally {
     /// Nothing asked yet.
     pub fn new(task: Task, n_classes: usize) -> Self {
         let confusion = if task == Task::Segmentation { vec![0; n_classes * n_classes] } else { Vec::new() };
-        Self { task, asked: 0, right: 0, confusion, nats: 0.0 }
+        Self { task, asked: 0, right: 0, confusion, nats: 0.0, nats_squared: 0.0 }
     }
 
     /// Nothing asked yet of the networks that learn from `part`.
@@ -83,9 +94,12 @@ impl Tally {
         }
     }
 
-    /// Adds minus the logarithms of the probabilities of right answers.
-    pub fn add_nats(&mut self, nats: f64) {
-        self.nats += nats;
+    /// Adds minus the logarithms of the probabilities of right answers, one a place.
+    pub fn add_nats(&mut self, nats: impl IntoIterator<Item = f64>) {
+        for nats in nats {
+            self.nats += nats;
+            self.nats_squared += nats * nats;
+        }
     }
 
     /// Adds the answers of another tally of the same task.
@@ -93,6 +107,7 @@ impl Tally {
         self.asked += other.asked;
         self.right += other.right;
         self.nats += other.nats;
+        self.nats_squared += other.nats_squared;
         self.confusion.iter_mut().zip(&other.confusion).for_each(|(sum, count)| *sum += count);
     }
 
@@ -111,7 +126,13 @@ impl Tally {
         self.right as usize
     }
 
-    /// What networks are compared by, in `[0, 1]`, more is better: [`Task::measure`]. 0 where nothing was asked.
+    /// Minus the logarithms of the probabilities of right answers, summed, and the sum of their squares.
+    pub fn nats(&self) -> [f64; 2] {
+        [self.nats, self.nats_squared]
+    }
+
+    /// What networks are compared by, in `[0, 1]`, more is better: the share of right answers, the mean intersection over
+    /// union, or one over the perplexity. 0 where nothing was asked.
     pub fn score(&self) -> f64 {
         match self.task {
             _ if self.asked == 0 => 0.0,
@@ -191,9 +212,14 @@ mod tests {
     fn words_are_scored_by_their_probability() {
         let mut tally = Tally::new(Task::Language, 4);
         tally.add([1, 2], &[1, 3]);
-        tally.add_nats(2.0 * 4.0_f64.ln());
+        tally.add_nats([4.0_f64.ln(); 2]);
         assert!((tally.score() - 0.25).abs() < 1e-12, "{}", tally.score());
         assert_eq!(tally.to_string(), "perplexity 4.00 over 2 words");
+        assert_eq!(tally.nats(), [2.0 * 4.0_f64.ln(), 2.0 * 4.0_f64.ln().powi(2)]);
+        for (task, told) in [(Task::Classification, "25.0 %"), (Task::Segmentation, "25.0 %"), (Task::Language, "4.0")]
+        {
+            assert_eq!(task.told(0.25, 1), told);
+        }
     }
 
     #[test]

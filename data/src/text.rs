@@ -111,6 +111,12 @@ pub(crate) fn detect(dir: &Dir, options: &Options) -> Result<Option<Source>, Dat
     Ok(None)
 }
 
+/// Whether the folder has a training text.
+pub(crate) fn is_here(dir: &Dir) -> bool {
+    let is_train = |name: &str| matches!(name, "train.txt" | "ptb.train.txt");
+    dir.inputs(is_train).is_ok_and(|found| !found.is_empty())
+}
+
 fn open(
     dir: &Dir,
     options: TextOptions,

@@ -15,8 +15,10 @@ use crate::{
 
 mod forms;
 
-/// Name of the file's input value, `[1, channels, height, width]`; `[1, 1]`, the number of a word, for a language model.
+/// Name of the file's input value, `[1, channels, height, width]`.
 const INPUT: &str = "image";
+/// The same of a language model, `[1, 1]`: the number of a word.
+const WORD: &str = "word_in";
 /// Name of the file's output value, `[1, classes]` for a classifier.
 const OUTPUT: &str = "logits";
 /// ONNX's number of 64-bit integers.
@@ -46,7 +48,7 @@ pub(crate) fn write(
         constants: BTreeSet::new(),
         padded: BTreeMap::new(),
     };
-    writer.file.input(INPUT, &batch_of_one(graph.shape(input)));
+    writer.file.input(&writer.value(input), &batch_of_one(graph.shape(input)));
     writer.file.output(OUTPUT, &batch_of_one(graph.shape(output)));
     for (nth, memory) in graph.memories().iter().enumerate() {
         let dims = batch_of_one(graph.shape(memory.node));
@@ -231,7 +233,7 @@ impl Writer<'_> {
     /// Name of the value that node `id` makes.
     fn value(&self, id: NodeId) -> String {
         if *self.graph.op(id) == Op::Input {
-            return INPUT.to_owned();
+            return if self.graph.memories().is_empty() { INPUT } else { WORD }.to_owned();
         }
         if let Some(nth) = self.graph.memories().iter().position(|it| it.node == id) {
             return memory_input(nth);

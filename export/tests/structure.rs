@@ -147,7 +147,7 @@ fn a_recurrent_network_is_one_step() {
     graph.remember(memory, sum).expect("the shapes are the same");
     let decoded = decode(&graph);
     let expected = [
-        "Clip embed.clip(image, n2.first, n2.last) -> n2.within {}",
+        "Clip embed.clip(word_in, n2.first, n2.last) -> n2.within {}",
         "Cast embed.cast(n2.within) -> n2.number {to: 7}",
         "Gather embed(n2.weight, n2.number) -> n2.row {axis: 0}",
         "Flatten embed.flatten(n2.row) -> n2 {axis: 1}",

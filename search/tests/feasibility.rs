@@ -317,7 +317,7 @@ fn an_estimate_is_never_called_a_proof() {
             "None of the 2 networks of the space meets the budget.",
             "  latency at most 30 ms: never met; the nearest was 20 ms (10 ms to 40 ms, estimated, not measured on rpi4)",
             "Relax the bounds: with latency at most 40 ms (+34 %) some network of the space is within; with less, none.",
-            "Fewer layers or channels take less of everything.",
+            "A smaller network, by [deployed] in --config, takes less of everything.",
             "By estimates of latency: a network is within where the whole interval is.",
         ],
     );

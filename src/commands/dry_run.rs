@@ -18,6 +18,7 @@ use crate::{
     exit::Exit,
     growth::Work,
     probe::cpu_seconds,
+    score::records,
     terminal,
 };
 
@@ -57,20 +58,15 @@ pub fn run(plan: &Plan, json: bool) -> Result<Exit> {
         terminal::print(&serde_json::to_string(&estimate)?);
         return Ok(Exit::Ok);
     }
-    let images = &plan.images;
+    let (images, records) = (&plan.images, records(&plan.deployed));
     terminal::print(&format!(
-        "data      {} ({} training, {} validation images, {} classes)",
+        "data      {} ({} training, {} validation {records}, {} classes)",
         plan.config.data,
         images.set.train.len(),
         images.set.validation.len(),
         images.source.classes.len()
     ));
-    terminal::print(&format!(
-        "space     {} cells of {} to {} blocks",
-        estimate.architectures,
-        plan.space.blocks.start(),
-        plan.space.blocks.end()
-    ));
+    terminal::print(&format!("space     {} cells of {}", estimate.architectures, plan.space.describe()));
     terminal::print(&format!("estimates {}", plan.model.latency.rests_on()));
     for bound in &plan.budget.bounds {
         let metric = bound.metric;
@@ -98,8 +94,10 @@ fn say_effort(plan: &Plan, estimate: &Estimate) {
         estimate.feasible_of
     ));
     terminal::print(&format!(
-        "work      {} steps of training while searching, final training on {} images",
-        estimate.search_steps, estimate.training_images
+        "work      {} steps of training while searching, final training on {} {}",
+        estimate.search_steps,
+        estimate.training_images,
+        records(&plan.deployed)
     ));
     terminal::print(&format!(
         "time      about {} here and now ({} to {}, by which network is chosen), estimated from {PROBED} cells a size",
@@ -177,7 +175,7 @@ fn outlook(plan: &Plan, cells: &Cells, search: &Stage, last: &Stage) -> Result<O
     let counts = Counts { train: set.train.len(), validation: set.validation.len(), test: set.part.len() / 5 };
     let of_training = |unit: &Work| effort::of_training(config, &last.pace, counts, *unit);
     let of_search = |unit, feasible| effort::of_search(config, &search.pace, counts, unit, feasible);
-    let (proxies, networks) = (cells.units(plan.proxy, plan)?, cells.units(plan.deployed.trained(), plan)?);
+    let (proxies, networks) = (cells.units(plan.proxy)?, cells.units(plan.deployed.trained())?);
     let small = Cells::small(&networks);
     let of_small = |units: &[Work]| small.iter().map(|&idx| units[idx]).collect::<Vec<_>>();
     let (small_proxies, small_networks) = (of_small(&proxies), of_small(&networks));

@@ -4,7 +4,7 @@ use anyhow::Result;
 use search::{
     chooser::Uniform,
     feasibility::{Certificate, Explanation, Known},
-    space::{Scale, SearchSpace, cell::CellSpace},
+    space::{Scale, SearchSpace, cells::Cells},
     study::Trial,
 };
 use targets::{Cost, CostModel, Reading, Target};
@@ -54,7 +54,7 @@ fn explain(
     model: &CostModel,
     trials: &[Trial],
 ) -> Result<Exit> {
-    let (space, budget) = (CellSpace::default(), config.budget()?);
+    let (space, budget) = (Cells::of(scale.task), config.budget()?);
     let certificate = Certificate::bounded(&space, scale, model)?;
     let drawn = if trials.is_empty() { draw(&space, scale, model, config.seed)? } else { Vec::new() };
     let known = match trials {
@@ -65,8 +65,7 @@ fn explain(
     if args.json {
         terminal::print(&serde_json::to_string(&why)?);
     } else {
-        let Scale { layers, channels, .. } = scale;
-        terminal::print(&format!("space     {} cells at {layers} layers and {channels} channels", space.size()));
+        terminal::print(&format!("space     {} cells at {}", space.size(), scale.describe()));
         let networks = match trials {
             [] => format!("{} of them at random, and the {} cheapest", SAMPLED, space.cheapest().len()),
             _ => format!("{} of the run", known.len()),
@@ -84,7 +83,7 @@ fn deployed(config: &SearchConfig) -> Result<Scale> {
 }
 
 /// Costs of random cells, and of the cheapest: what a bound alone could be relaxed to.
-fn draw(space: &CellSpace, scale: &Scale, model: &CostModel, seed: u64) -> Result<Vec<Cost>> {
+fn draw(space: &Cells, scale: &Scale, model: &CostModel, seed: u64) -> Result<Vec<Cost>> {
     let drawn = (0..SAMPLED).map(|step| space.sample(&mut Uniform::new(seed, "explain", step)));
     let price = |cell| Ok(model.price(&space.build(&cell, scale).map_err(search::Error::from)?));
     drawn.chain(space.cheapest()).map(price).collect()

@@ -8,7 +8,7 @@ use ::train::{TrainingSet, fit::logits};
 use anyhow::{Context, Result};
 use export::{Lowering, Metadata};
 use graph::{Graph, weights::Weights};
-use search::space::{SearchSpace, cell::CellSpace, front_end};
+use search::space::{Scale, front_end};
 use serde::{Deserialize, Serialize};
 use targets::Target;
 
@@ -21,7 +21,7 @@ use crate::{
     on_device,
     receipt::{Architecture, Parity, Probe},
     run_folder::{CONFIG, MODEL, RECEIPT, RunFolder, WEIGHTS, sha256},
-    score::Score,
+    score::{Score, noun},
     terminal::{self, say},
     tune::{Tried, Tuned, tune},
 };
@@ -70,8 +70,10 @@ pub fn run(args: &ExportArgs) -> Result<Exit> {
         tuned.iter().for_each(show);
         terminal::print(&format!("{} ({bytes} bytes)", folder.file(MODEL).display()));
         terminal::print(&format!(
-            "runtime and trainer differ by at most {:.1e} on {} images",
-            parity.max_difference, parity.images
+            "runtime and trainer differ by at most {:.1e} on {} {}",
+            parity.max_difference,
+            parity.images,
+            noun(&Architecture::read(&folder)?.deployed)
         ));
         terminal::print(&format!("test {} by the runtime {test}", test.measure()));
         terminal::print(&format!("next: pipeline measure --run {}", args.run.display()));
@@ -125,7 +127,7 @@ fn trained(folder: &RunFolder, images: &Images) -> Result<(Graph, Weights)> {
     if let Some(front_end) = &architecture.deployed.front_end {
         weights.tensors.extend(front_end::weights(front_end, &images.set.normalisation).tensors);
     }
-    let graph = CellSpace::default().build(&architecture.cell, &architecture.deployed).map_err(search::Error::from)?;
+    let graph = architecture.cell.build(&architecture.deployed).map_err(search::Error::from)?;
     Ok((graph, weights))
 }
 
@@ -159,10 +161,38 @@ fn prove(folder: &RunFolder, graph: &Graph, weights: &Weights, images: &Images, 
     let set = &images.set;
     let model = folder.file(MODEL);
     let parity = parity(&model, graph, weights, set)?;
-    let input = runtime::protocol::probe_input(set.part.deployed_shape().iter().product());
-    let probe = Probe { logits: Probe::of(&logits(graph, weights, input, set.part.deployed_shape())?) };
-    let test = runtime_score(&model, &images.source.test()?, &set.normalisation)?;
+    let shape = set.part.deployed_shape();
+    let answer = match set.part.task {
+        Task::Classification | Task::Segmentation => {
+            logits(graph, weights, runtime::protocol::probe_input(shape.iter().product()), shape)?
+        }
+        Task::Language => ::train::recurrent::logits(graph, weights, &probe_words(set.part.classes.len()))?,
+    };
+    let probe = Probe { logits: Probe::of(&answer) };
+    let test = runtime_score(&model, graph, &images.source.test()?, &set.normalisation)?;
     Ok(Exported { bytes, parity, probe, test, tuned: None })
+}
+
+/// The fixed input of language models: words all over the vocabulary, read one after the other.
+fn probe_words(n_words: usize) -> Vec<u32> {
+    /// No two of the first words are the same, whatever the vocabulary's size.
+    const STRIDE: usize = 7_919;
+    (0..16).map(|nth| (nth * STRIDE % n_words.max(1)) as u32).collect()
+}
+
+/// What the model file of `graph` answers to the fixed input of its task.
+pub fn fixed_answer(model: &Path, graph: &Graph, scale: &Scale) -> Result<Vec<f32>> {
+    let worker = on_device::worker()?;
+    let outputs = match scale.task {
+        Task::Classification | Task::Segmentation => {
+            worker.check(model, &runtime::protocol::probe_input(scale.reads().iter().product()))
+        }
+        Task::Language => {
+            let inputs: Vec<f32> = probe_words(scale.classes).into_iter().map(|word| word as f32).collect();
+            worker.stream(model, &vec![0.0; n_remembered(graph)], &inputs).map(|(outputs, _)| outputs)
+        }
+    };
+    Ok(outputs.context("the runtime cannot run the model")?.values)
 }
 
 /// Compares trainer and runtime on real images, or words, of the validation part.
@@ -228,9 +258,14 @@ pub fn compare(expected: &[f32], found: &[f32]) -> (f64, f64) {
     (largest, TOLERANCE * size)
 }
 
-/// Images that the model file classifies right, asked through the runtime alone.
-pub fn runtime_score(model: &Path, part: &data::Part, normalisation: &data::Normalisation) -> Result<Score> {
-    Ok(Score::new(part.task, &of_each(model, part, normalisation)?, part.len()))
+/// How good the file of `graph` is on a part, asked through the runtime alone.
+pub fn runtime_score(
+    model: &Path,
+    graph: &Graph,
+    part: &data::Part,
+    normalisation: &data::Normalisation,
+) -> Result<Score> {
+    Ok(Score::new(part.task, &runtime_tally(model, graph, part, normalisation)?, part.len()))
 }
 
 /// What the file of `graph` answers to all of a part, asked through the runtime alone; of text word by word, in as many
@@ -259,7 +294,7 @@ pub fn runtime_tally(
             let labels: Vec<u32> = segments.iter().flat_map(|&idx| part.labels_of(idx)).copied().collect();
             let logits: Vec<&[f32]> = streamed.0.values.chunks(part.classes.len()).collect();
             let known = logits.iter().zip(&labels).filter(|(_, label)| **label != data::IGNORED);
-            tally.add_nats(known.map(|(logits, &label)| nats(logits, label as usize)).sum());
+            tally.add_nats(known.map(|(logits, &label)| nats(logits, label as usize)));
             tally.add(logits.iter().map(|it| argmax(it)), &labels);
         }
     }

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use data::FrontEnd;
 use export::Metadata;
 use graph::weights::Weights;
-use search::space::{SearchSpace, cell::CellSpace, front_end};
+use search::space::front_end;
 use serde::Serialize;
 use targets::{Allow, Figure, Measurement, Metric, Protocol, Source, Target};
 
@@ -56,7 +56,7 @@ pub fn run(args: &MeasureArgs, run: &Path) -> Result<Exit> {
     let config = SearchConfig::read(&folder.file(CONFIG))?;
     let architecture = Architecture::read(&folder)?;
     let Some(front_end) = architecture.deployed.front_end else {
-        return Err(exit::usage("--per-frame: only networks that hear read a stream; this one sees images"));
+        return Err(exit::usage("--per-frame: only networks that hear have frames; this one is of another kind"));
     };
     if args.device == devices::COUNTED {
         return Err(exit::usage(format!("--per-frame --device {}: name a device that has a clock", args.device)));
@@ -95,7 +95,7 @@ fn write(folder: &RunFolder, architecture: &Architecture, front_end: &FrontEnd, 
     given.tensors.extend(front_end::weights(front_end, &images.set.normalisation).tensors);
     let one = FrontEnd { clip: front_end.window, ..*front_end };
     let frame = front_end::alone(&one).map_err(search::Error::from)?;
-    let network = CellSpace::default().build(&architecture.cell, &scale.trained()).map_err(search::Error::from)?;
+    let network = architecture.cell.build(&scale.trained()).map_err(search::Error::from)?;
     let trained = Weights::from_safetensors(&folder.read(WEIGHTS)?)?;
     for (name, graph, weights) in [(FRAME, &frame, &given), (NETWORK, &network, &trained)] {
         let bytes =

@@ -26,11 +26,11 @@ pub mod verify;
 
 use std::{path::PathBuf, sync::Arc};
 
-use ::data::{Augment, IGNORED, Normalisation, Options, Source, Task, split};
+use ::data::{Augment, IGNORED, Normalisation, Options, Source, split};
 use ::train::TrainingSet;
 use anyhow::{Context, Result};
 
-use crate::{config::SearchConfig, exit};
+use crate::config::SearchConfig;
 
 /// The data of a run. The test part is not opened by this.
 pub struct Images {
@@ -44,13 +44,6 @@ impl Images {
     /// Opens the data that `config` names, divided by its seed.
     pub fn open(config: &SearchConfig) -> Result<Self> {
         let source = open_source(&config.data, config.options()?)?;
-        if source.kind.task() == Task::Language {
-            let data = &config.data;
-            return Err(exit::usage(format!(
-                "--data {data} is running text, for which there are no presets: language models are found by `pipeline \
-                 reproduce enas-ptb|random-ws-ptb|nas-rl-ptb|asha-ptb|darts-ptb --data {data}`"
-            )));
-        }
         let part = Arc::new(source.train()?);
         let (train, validation) = split(&part, ::data::Amount::Fraction(config.validation), config.seed)?;
         let normalisation = Normalisation::of(&part, &train)?;
@@ -59,7 +52,7 @@ impl Images {
     }
 }
 
-/// What a performance simulator is told of the images, or of the features of clips.
+/// What a performance simulator is told of the images, of the features of clips, or of the numbers of words.
 pub fn about(set: &TrainingSet) -> ::search::policy::Images {
     let TrainingSet { part, train, .. } = set;
     let classes = part.classes.len();
@@ -72,9 +65,10 @@ pub fn about(set: &TrainingSet) -> ::search::policy::Images {
     // Correlation of values side by side, over a thousand of them.
     let [_, _, width] = part.shape;
     let values = |idx: usize| -> Vec<f64> {
-        match &part.sound {
-            None => part.image(idx).iter().map(|&it| f64::from(it)).collect(),
-            Some(sound) => {
+        match (&part.sound, &part.text) {
+            (None, Some(text)) => text.segment(idx, part.places()).iter().map(|&word| f64::from(word)).collect(),
+            (None, None) => part.image(idx).iter().map(|&it| f64::from(it)).collect(),
+            (Some(sound), _) => {
                 let n: usize = part.shape.iter().product();
                 sound.features[idx * n..(idx + 1) * n].iter().map(|&it| f64::from(it)).collect()
             }

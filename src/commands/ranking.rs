@@ -1,5 +1,6 @@
 //! `pipeline bench ranking`: do shared weights order networks as their own trainings do?
 
+use ::data::Task;
 use ::train::{alone::Trainer, shared::Supernet};
 use anyhow::Result;
 use graph::Graph;
@@ -47,6 +48,9 @@ pub fn run(args: &RankingArgs) -> Result<Exit> {
     let folder = RunFolder::existing(&args.run)?;
     let config = SearchConfig::read(&folder.file(CONFIG))?;
     let (about, weights) = supernet::read(&args.run)?;
+    if about.scale.task == Task::Language {
+        return Err(exit::usage("ranking compares networks for images and sound; this run is of text"));
+    }
     let images = Images::open(&config)?;
     let space = CellSpace { blocks: about.blocks[0]..=about.blocks[1] };
     let build = |nth| -> Result<Graph> {

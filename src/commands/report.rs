@@ -1,10 +1,7 @@
 //! `pipeline report`: from a finished run to `report.html`.
 
 use anyhow::Result;
-use search::{
-    space::{SearchSpace, cell::CellSpace},
-    study::Trial,
-};
+use search::study::Trial;
 use targets::Target;
 
 use crate::{
@@ -37,7 +34,7 @@ pub fn write(folder: &RunFolder, config: &SearchConfig) -> Result<()> {
     let receipt: Receipt = folder.read_json(RECEIPT)?;
     let training: Training = folder.read_json(TRAINING)?;
     let trials: Vec<Trial> = folder.read_lines(STUDY)?;
-    let graph = CellSpace::default().build(&receipt.cell, &receipt.scale).map_err(search::Error::from)?;
+    let graph = receipt.cell.build(&receipt.scale).map_err(search::Error::from)?;
     // Times of layers belong beside a measurement of the whole, taken by the same engine here.
     let nodes = match (&receipt.measurement, receipt.device.as_deref()) {
         (Some(_), Some("local")) => {

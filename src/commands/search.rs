@@ -11,8 +11,8 @@ use search::{
     feasibility::{Certificate, Explanation, Known, Side},
     pricing::Pricer,
     space::{
-        Scale, SearchSpace,
-        cell::{Cell, CellSpace},
+        Scale, SearchSpace, Task,
+        cells::{AnyCell, Cells},
     },
     strategy::{
         Chosen, Strategy,
@@ -171,7 +171,7 @@ pub struct Plan {
     /// What must hold.
     pub budget: Budget,
     /// What is searched.
-    pub space: CellSpace,
+    pub space: Cells,
     /// Size of the networks trained while searching.
     pub proxy: Scale,
     /// Size of the network that is deployed.
@@ -222,7 +222,7 @@ impl Plan {
             let data = config.made_with.as_ref().map_or("", |it| &it.data_sha256);
             if about.data_sha256 != data || about.scale.input != proxy.input {
                 return Err(exit::usage(format!(
-                    "--supernet {}: these weights were trained on other images (sha256 {}, here {data})",
+                    "--supernet {}: these weights were trained on other data (sha256 {}, here {data})",
                     path.display(),
                     about.data_sha256
                 )));
@@ -230,12 +230,13 @@ impl Plan {
             proxy = about.scale;
         }
         config.compute()?;
-        Ok(Self { config, images, target, calibration, model, budget, space: CellSpace::default(), proxy, deployed })
+        let space = Cells::of(deployed.task);
+        Ok(Self { config, images, target, calibration, model, budget, space, proxy, deployed })
     }
 
     /// Graph of a cell at the deployed size.
-    pub fn network(&self, cell: &Cell) -> Result<Graph> {
-        Ok(self.space.build(cell, &self.deployed).map_err(search::Error::from)?)
+    pub fn network(&self, cell: &AnyCell) -> Result<Graph> {
+        Ok(cell.build(&self.deployed).map_err(search::Error::from)?)
     }
 
     /// Refuses a bound that even the cheapest network of the space does not meet.
@@ -263,13 +264,12 @@ impl Plan {
                     bytes => format!(", {} of them for the program that runs it,", metric.format(bytes as f64)),
                 };
                 return Err(exit::usage(format!(
-                    "--max-{} {} cannot be met: the smallest network of the space needs {}{with_it} at {} layers and {} \
-                     channels; allow more, or make the deployed network smaller with [deployed] in --config",
+                    "--max-{} {} cannot be met: the smallest network of the space needs {}{with_it} at {}; allow more, \
+                     or make the deployed network smaller with [deployed] in --config",
                     metric.name(),
                     metric.format(max),
                     least.figure.describe(metric),
-                    self.deployed.layers,
-                    self.deployed.channels,
+                    self.deployed.describe(),
                 )));
             }
         }
@@ -326,8 +326,9 @@ impl Plan {
     /// the answer to "why is nothing feasible?".
     fn search(&self, folder: &RunFolder, board: Option<&Board>) -> Result<Result<(), Box<Why>>> {
         let deadline = self.config.deadline()?;
-        let screen = Screen::new(self.budget.clone(), deadline.map(|it| it.mul_f64(SEARCH_SHARE)));
-        let mut study = Study::open(&folder.path, self.budget.clone(), Box::new(screen))?;
+        let task = self.deployed.task;
+        let screen = || Box::new(Screen::new(self.budget.clone(), task, deadline.map(|it| it.mul_f64(SEARCH_SHARE))));
+        let mut study = Study::open(&folder.path, self.budget.clone(), screen())?;
         if deadline.is_some() || board.is_some() || self.budget.get(Metric::TrainTime).is_some() {
             study.allow_other_proposals();
         }
@@ -348,7 +349,7 @@ impl Plan {
         let (baseline, pricer) = match self.config.strategy.baseline() {
             None => (None, pricer),
             Some(strategy) => {
-                study.watch(Box::new(Screen::new(self.budget.clone(), deadline.map(|it| it.mul_f64(SEARCH_SHARE)))));
+                study.watch(screen());
                 let (ranked, pricer) = self.candidates(strategy, pricer, &mut study, folder)?;
                 // What may ship must stand on the device as well.
                 let first = match self.config.baseline {
@@ -358,13 +359,14 @@ impl Plan {
                 (Some(baseline(strategy, first)), pricer)
             }
         };
-        let set = &self.images.set;
-        let score = Score::of_share(set.part.task, chosen.accuracy, set.validation.len());
+        let score = Score::of_share(task, chosen.accuracy, self.images.set.validation.len());
         if score.may_be_chance(self.images.source.classes.len()) {
             terminal::say(&format!(
-                "warning: the chosen cell scored {score} while searching, no better than chance with {} classes: cells \
-                 were not told apart. Train longer while searching: a larger --preset, or more `epochs` under [b-enas] \
-                 or [trials] in a --config file",
+                "warning: the chosen cell reached a validation {} of {} while searching, no better than chance with {} \
+                 classes: cells were not told apart. Train longer while searching: a larger --preset, or more `epochs` \
+                 under [b-enas] or [trials] in a --config file",
+                score.measure(),
+                score.told(2),
                 self.images.source.classes.len()
             ));
         }
@@ -391,7 +393,7 @@ impl Plan {
         pricer: Pricer,
         study: &mut Study,
         folder: &RunFolder,
-    ) -> Result<(Vec<Chosen<Cell>>, Pricer)> {
+    ) -> Result<(Vec<Chosen<AnyCell>>, Pricer)> {
         let Self { config, proxy, deployed, .. } = self;
         let (seed, b_enas, trials) = (config.seed, &config.b_enas, config.trials);
         let effort = Effort {
@@ -401,7 +403,7 @@ impl Plan {
             proxy: *proxy,
             full: *deployed,
         };
-        let mut alone = |strategy: &mut dyn for<'a> Strategy<CellSpace, dyn Evaluator + 'a>, pricer| {
+        let mut alone = |strategy: &mut dyn for<'a> Strategy<Cells, dyn Evaluator + 'a>, pricer| {
             self.each_alone(pricer, study, folder, strategy)
         };
         let (mut ranked, pricer) = match strategy {
@@ -416,7 +418,13 @@ impl Plan {
             StrategyName::Surrogate => {
                 alone(&mut Surrogate::new(surrogate::Settings::default(), effort, seed), pricer)?
             }
-            StrategyName::NasRl => alone(&mut NasRl::new(nas_rl::Settings::short(), effort, seed), pricer)?,
+            StrategyName::NasRl => {
+                let settings = match deployed.task {
+                    Task::Classification | Task::Segmentation => nas_rl::Settings::short(),
+                    Task::Language => nas_rl::Settings::short_recurrent(),
+                };
+                alone(&mut NasRl::new(settings, effort, seed), pricer)?
+            }
             StrategyName::Nasnet => alone(&mut NasNet::new(nasnet::Settings::short(), effort, seed), pricer)?,
             StrategyName::Epnas => {
                 let short = epnas::Settings::short();
@@ -468,8 +476,8 @@ impl Plan {
         pricer: Pricer,
         study: &mut Study,
         folder: &RunFolder,
-        strategy: &mut dyn for<'a> Strategy<CellSpace, dyn SharedWeights + 'a>,
-    ) -> Result<(Vec<Chosen<Cell>>, Pricer)> {
+        strategy: &mut dyn for<'a> Strategy<Cells, dyn SharedWeights + 'a>,
+    ) -> Result<(Vec<Chosen<AnyCell>>, Pricer)> {
         let config = &self.config;
         let set = self.images.set.clone();
         let mut shared = Supernet::new(set, config.search_recipe.clone(), config.compute()?, config.seed, pricer);
@@ -484,7 +492,7 @@ impl Plan {
             let about = supernet::About {
                 format: supernet::FORMAT,
                 strategy: strategy.name().to_owned(),
-                blocks: [*self.space.blocks.start(), *self.space.blocks.end()],
+                blocks: self.space.parts(),
                 scale: self.proxy,
                 steps: saved.steps,
                 data_sha256: config.made_with.as_ref().map(|it| it.data_sha256.clone()).unwrap_or_default(),
@@ -499,8 +507,8 @@ impl Plan {
         pricer: Pricer,
         study: &mut Study,
         folder: &RunFolder,
-        strategy: &mut dyn for<'a> Strategy<CellSpace, dyn Evaluator + 'a>,
-    ) -> Result<(Vec<Chosen<Cell>>, Pricer)> {
+        strategy: &mut dyn for<'a> Strategy<Cells, dyn Evaluator + 'a>,
+    ) -> Result<(Vec<Chosen<AnyCell>>, Pricer)> {
         let config = &self.config;
         let (set, recipe, kept) = (self.images.set.clone(), config.search_recipe.clone(), folder.file("checkpoints"));
         let mut trainer =
@@ -514,9 +522,9 @@ impl Plan {
     fn accept(
         &self,
         folder: &RunFolder,
-        ranked: Vec<Chosen<Cell>>,
+        ranked: Vec<Chosen<AnyCell>>,
         board: Option<&Board>,
-    ) -> Result<Result<Chosen<Cell>, Vec<Cost>>> {
+    ) -> Result<Result<Chosen<AnyCell>, Vec<Cost>>> {
         let (first, refused) = first_measured(ranked, &self.budget, |candidate| {
             let Some(board) = board else { return Ok(()) };
             let reading = board.0.borrow_mut().accept(&self.network(&candidate.arch)?)?;
@@ -565,7 +573,7 @@ pub const SEARCH_SHARE: f64 = 0.3;
 /// Networks proposed at most for each that is trained on its own.
 const PATIENCE: usize = 1_000;
 
-fn baseline(strategy: StrategyName, found: Option<Chosen<Cell>>) -> Baseline {
+fn baseline(strategy: StrategyName, found: Option<Chosen<AnyCell>>) -> Baseline {
     let (accuracy, cost) = (found.as_ref().map(|it| it.accuracy), found.as_ref().map(|it| it.cost.clone()));
     let strategy = strategy.name().to_owned();
     Baseline { strategy, cell: found.map(|it| it.arch), search_accuracy: accuracy, cost, was_asked_for: false }
@@ -589,6 +597,6 @@ pub fn cost_model(config: &SearchConfig, target: &Target, calibration: Option<&C
 }
 
 /// A random cell of the plan, for probes.
-pub fn random_cell(plan: &Plan, step: u64) -> Cell {
+pub fn random_cell(plan: &Plan, step: u64) -> AnyCell {
     plan.space.sample(&mut Uniform::new(plan.config.seed, "probe", step))
 }

@@ -6,10 +6,7 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use graph::cost::static_cost;
 use runtime::device::Device;
-use search::{
-    space::{SearchSpace, cell::CellSpace},
-    study::Trial,
-};
+use search::study::Trial;
 use targets::{Allow, Cost, Figure, Judgement, Measurement, Metric, Runtime, Source, Target, features};
 
 use super::{
@@ -44,7 +41,7 @@ pub fn settle(
     let exported: Exported = folder.read_json(export::EXPORTED)?;
     let target = Target::find(&config.target)?;
     let budget = config.budget()?;
-    let graph = CellSpace::default().build(&architecture.cell, &architecture.deployed).map_err(search::Error::from)?;
+    let graph = architecture.cell.build(&architecture.deployed).map_err(search::Error::from)?;
     let (mut model, calibration) = calibrations::of_run(folder, &target)?;
     model.runtime = runtime;
     let mut cost = model.price(&graph);
@@ -212,8 +209,8 @@ pub fn show(receipt: &Receipt, folder: &RunFolder, json: bool) -> Result<()> {
         Outcome::CannotTell => "CANNOT TELL whether the budget holds",
     };
     terminal::print(&format!(
-        "\n{verdict}: a network of {} blocks a cell for {}",
-        receipt.cell.blocks.len(),
+        "\n{verdict}: a network of {} a cell for {}",
+        receipt.cell.describe(),
         receipt.target_title
     ));
     terminal::print(&format!(
@@ -276,8 +273,9 @@ fn baseline_line(receipt: &Receipt, row: &BaselineRow) -> String {
         }
         (None, Some(searched)) => {
             format!(
-                "  baseline       {name} with the same effort: {:.1} % on validation {} while searching (its network was not trained to the end)",
-                100.0 * searched,
+                "  baseline       {name} with the same effort: {} {} on validation {} while searching (its network was not trained to the end)",
+                receipt.scale.task.measure(),
+                receipt.scale.task.told(searched, 1),
                 noun(&receipt.scale)
             )
         }
@@ -295,10 +293,10 @@ fn better_baseline(receipt: &Receipt, row: &BaselineRow, folder: &RunFolder) -> 
     let name = &row.baseline.strategy;
     theirs.is_ahead_of(ours).then(|| {
         format!(
-            "                 {name} did better on the validation {} as well ({:.1} % against {:.1} %). For its network:\n                 pipeline search --config {} --strategy {name} --run ANOTHER",
+            "                 {name} did better on the validation {} as well ({} against {}). For its network:\n                 pipeline search --config {} --strategy {name} --run ANOTHER",
             noun(&receipt.scale),
-            100.0 * theirs.accuracy(),
-            100.0 * ours.accuracy(),
+            theirs.told(1),
+            ours.told(1),
             folder.file(CONFIG).display()
         )
     })

@@ -6,13 +6,7 @@ use ::data::Part;
 use ::train::fit::{self, Fit};
 use anyhow::Result;
 use graph::{Graph, weights::Weights};
-use search::{
-    penalty,
-    space::{
-        SearchSpace,
-        cell::{Cell, CellSpace},
-    },
-};
+use search::{penalty, space::cells::AnyCell};
 use targets::Cost;
 
 use super::Images;
@@ -88,20 +82,23 @@ pub fn train(folder: &RunFolder, config: &SearchConfig, images: &Images) -> Resu
     Ok(training)
 }
 
-/// Of both networks the accuracy, and what soft bounds leave of it.
+/// Of both networks the score, and what soft bounds leave of it.
 fn say_rival_ships(rival: &Architecture, theirs: [f64; 2], ours: [f64; 2]) {
     let asked = rival.baseline.as_ref().map_or("", |it| it.strategy.as_str());
-    let [[theirs, their_score], [ours, our_score]] = [theirs, ours].map(|it| it.map(|it| 100.0 * it));
-    let penalised = if theirs == their_score && ours == our_score {
+    let task = rival.deployed.task;
+    let both = |which: usize| format!("{} against {}", task.told(theirs[which], 2), task.told(ours[which], 2));
+    let penalised = if theirs[0] == theirs[1] && ours[0] == ours[1] {
         String::new()
     } else {
-        format!(", {their_score:.2} against {our_score:.2} less what soft bounds take")
+        format!(", {} with what soft bounds take", both(1))
     };
     terminal::say(&format!(
-        "the network of {} did better on validation {} ({theirs:.2} % against {ours:.2} %{penalised}) and ships; \
-         --baseline trained ships that of {asked}",
+        "the network of {} did better on validation {} ({} {}{penalised}) and ships; --baseline trained ships that of \
+         {asked}",
         rival.strategy,
-        noun(&rival.deployed)
+        noun(&rival.deployed),
+        task.measure(),
+        both(0)
     ));
 }
 
@@ -110,11 +107,10 @@ fn fit(
     config: &SearchConfig,
     images: &Images,
     architecture: &Architecture,
-    cell: &Cell,
+    cell: &AnyCell,
     name: &str,
 ) -> Result<(Weights, Trained)> {
-    let graph: Graph =
-        CellSpace::default().build(cell, &architecture.deployed.trained()).map_err(search::Error::from)?;
+    let graph: Graph = cell.build(&architecture.deployed.trained()).map_err(search::Error::from)?;
     let fit = Fit {
         set: images.set.clone(),
         recipe: config.training.stretched(architecture.epochs),

@@ -2,15 +2,15 @@
 
 use std::path::Path;
 
-use ::data::Options;
-use anyhow::{Context, Result};
-use search::space::{SearchSpace, cell::CellSpace};
+use ::data::{Options, TextOptions};
+use anyhow::Result;
+use graph::Graph;
 use targets::{Board, Cost, CostModel, Figure, Measurement, Metric, Target};
 
 use super::{Check, CheckResult};
 use crate::{
     commands::{export, open_source},
-    exit, on_device,
+    exit,
     receipt::{MeasuredLatency, Probe, Receipt},
     run_folder::{MODEL, RunFolder, sha256},
 };
@@ -18,14 +18,15 @@ use crate::{
 /// Checks of everything but the bounds; nothing is trusted but the shipped files.
 pub fn checks(folder: &RunFolder, receipt: &Receipt, data: Option<&str>) -> Result<Vec<Check>> {
     let mut checks = hashes(folder, receipt)?;
-    checks.push(outputs(&folder.file(MODEL), receipt)?);
-    checks.push(accuracy(&folder.file(MODEL), receipt, data)?);
+    let graph = receipt.cell.build(&receipt.scale).map_err(search::Error::from)?;
+    checks.push(outputs(&folder.file(MODEL), &graph, receipt)?);
+    checks.push(accuracy(&folder.file(MODEL), &graph, receipt, data)?);
     Ok(checks)
 }
 
 /// Costs counted again from the architecture and the file, over those of the receipt, and a check of each.
 pub fn recount(receipt: &Receipt, model_bytes: usize) -> Result<(Cost, Vec<Check>)> {
-    let graph = CellSpace::default().build(&receipt.cell, &receipt.scale).map_err(search::Error::from)?;
+    let graph = receipt.cell.build(&receipt.scale).map_err(search::Error::from)?;
     let counted = CostModel::new(Target::find(&receipt.target)?).price(&graph);
     let mut cost = receipt.cost.clone();
     let mut checks = Vec::new();
@@ -68,24 +69,25 @@ fn hashes(folder: &RunFolder, receipt: &Receipt) -> Result<Vec<Check>> {
     Ok(checks)
 }
 
-fn outputs(model: &Path, receipt: &Receipt) -> Result<Check> {
-    let input = runtime::protocol::probe_input(receipt.scale.reads().iter().product());
-    let found = on_device::worker()?.check(model, &input).context("the runtime cannot run the model")?;
-    let (largest, allowed) = export::compare(&receipt.probe.logits, &Probe::of(&found.values));
+fn outputs(model: &Path, graph: &Graph, receipt: &Receipt) -> Result<Check> {
+    let found = export::fixed_answer(model, graph, &receipt.scale)?;
+    let (largest, allowed) = export::compare(&receipt.probe.logits, &Probe::of(&found));
     let holds = largest <= allowed;
     Ok(Check::new("outputs for the fixed input", holds, format!("largest difference {largest:.1e}")))
 }
 
-fn accuracy(model: &Path, receipt: &Receipt, data: Option<&str>) -> Result<Check> {
+fn accuracy(model: &Path, graph: &Graph, receipt: &Receipt, data: Option<&str>) -> Result<Check> {
     let promised = receipt.accuracy.test_by_runtime;
     let what = format!("test {} by the runtime", promised.measure());
     let what = what.as_str();
     let name = data.unwrap_or(&receipt.data.name);
     let [_, height, width] = receipt.data.shape;
+    // A text is read with as many words, in segments as long.
+    let text = TextOptions { vocabulary: receipt.data.classes.len(), segment: width };
     // Only folders have a size to choose; the other formats refuse to be asked.
     let front_end = receipt.scale.front_end.unwrap_or_default();
     let task = Some(receipt.scale.task);
-    let options = |image_size| Options { task, image_size, front_end, ..Options::default() };
+    let options = |image_size| Options { task, image_size, front_end, text, ..Options::default() };
     let source = match open_source(name, options(None)) {
         Ok(source) if source.shape == receipt.data.shape => Ok(source),
         Ok(_) => open_source(name, options(Some([height, width]))),
@@ -102,7 +104,7 @@ fn accuracy(model: &Path, receipt: &Receipt, data: Option<&str>) -> Result<Check
         return Err(exit::usage(format!("--data {name}: other classes than the model was made for")));
     }
     let normalisation = ::data::Normalisation { mean: receipt.data.mean.clone(), std: receipt.data.std.clone() };
-    let found = export::runtime_score(model, &source.test()?, &normalisation)?;
+    let found = export::runtime_score(model, graph, &source.test()?, &normalisation)?;
     Ok(Check::new(
         what,
         found.agrees_with(promised),

@@ -20,6 +20,8 @@ pub(super) enum Quantity {
     Cost(Metric),
     /// A share in `[0, 1]`, written in percent.
     Share,
+    /// A perplexity.
+    Perplexity,
     /// A bare number.
     Number,
     /// A count, without fractions.
@@ -47,6 +49,8 @@ pub(super) enum Scale {
 
 /// From this ratio on the costs of one plot stand on a logarithmic scale.
 const WIDE: f64 = 30.0;
+/// The same of perplexities, which are exponentials of what is learned.
+const WIDE_OF_PERPLEXITY: f64 = 4.0;
 /// About the most ticks of an axis; there may be one more, and on a linear one half of them missing.
 const TICKS: f64 = 5.0;
 /// Free space at either end, as a share of the stretch from the least value to the largest, or of
@@ -66,11 +70,9 @@ impl Axis {
         }
         let scale = match quantity {
             _ if high < low => return None,
-            Quantity::Cost(_) if 0.0 < low && WIDE <= high / low => {
-                let margin = (high / low).powf(MARGIN);
-                Scale::Log { min: low / margin, max: high * margin }
-            }
-            Quantity::Cost(_) | Quantity::Share | Quantity::Number | Quantity::Count => {
+            Quantity::Cost(_) if 0.0 < low && WIDE <= high / low => Scale::log(low, high),
+            Quantity::Perplexity if 0.0 < low && WIDE_OF_PERPLEXITY <= high / low => Scale::log(low, high),
+            Quantity::Cost(_) | Quantity::Share | Quantity::Perplexity | Quantity::Number | Quantity::Count => {
                 let alone = if high == 0.0 { 1.0 } else { high.abs() };
                 let stretch = if low < high { high - low } else { alone };
                 let floor = if 0.0 <= low { 0.0 } else { f64::NEG_INFINITY };
@@ -93,6 +95,12 @@ impl Axis {
 }
 
 impl Scale {
+    /// A logarithmic one that shows both.
+    fn log(low: f64, high: f64) -> Self {
+        let margin = (high / low).powf(MARGIN);
+        Self::Log { min: low / margin, max: high * margin }
+    }
+
     /// Where `value` stands: 0 at the axis' start, 1 at its end, outside of that beyond them.
     pub(super) fn at(self, value: f64) -> f64 {
         match self {
@@ -153,7 +161,7 @@ fn powers(min: f64, max: f64, base: f64, digits: &[f64]) -> Vec<f64> {
 fn binary(quantity: Quantity) -> bool {
     match quantity {
         Quantity::Cost(metric) => metric.dimension() == Dimension::Bytes,
-        Quantity::Share | Quantity::Number | Quantity::Count => false,
+        Quantity::Share | Quantity::Perplexity | Quantity::Number | Quantity::Count => false,
     }
 }
 
@@ -173,7 +181,7 @@ fn label(quantity: Quantity, value: f64, step: f64) -> String {
     match quantity {
         Quantity::Cost(metric) => metric.format(value),
         Quantity::Share => format!("{:.*} %", decimals(100.0 * step), 100.0 * value),
-        Quantity::Number => format!("{value:.*}", decimals(step)),
+        Quantity::Perplexity | Quantity::Number => format!("{value:.*}", decimals(step)),
         Quantity::Count => format!("{value:.0}"),
     }
 }
@@ -209,6 +217,9 @@ mod tests {
             [60.0, 1_500.0],
             &["0 s", "5 min", "10 min", "15 min", "20 min", "25 min"],
         );
+        check(Quantity::Perplexity, [61.0, 94.0], &["60", "70", "80", "90"]);
+        check(Quantity::Perplexity, [24.0, 300.0], &["50", "100", "200"]);
+        check(Quantity::Perplexity, [60.0, 2_000.0], &["100", "200", "500", "1000", "2000"]);
         check(Quantity::Cost(Metric::Latency), [0.001, 0.2], &["1 ms", "10 ms", "100 ms"]);
         check(Quantity::Cost(Metric::Flash), [20e3, 5e6], &["16 KiB", "64 KiB", "256 KiB", "1 MiB", "4 MiB"]);
         check(Quantity::Number, [0.0, 0.0], &["0.00", "0.01", "0.02", "0.03", "0.04", "0.05"]);
@@ -223,8 +234,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_value_and_tick_is_on_the_axis(low in 1e-9..1e12_f64, ratio in 1.0..1e6_f64, which in 0..11_usize) {
-            let others = [Quantity::Share, Quantity::Number, Quantity::Count];
+        fn every_value_and_tick_is_on_the_axis(low in 1e-9..1e12_f64, ratio in 1.0..1e6_f64, which in 0..12_usize) {
+            let others = [Quantity::Share, Quantity::Perplexity, Quantity::Number, Quantity::Count];
             let quantity = Metric::ALL.get(which).map_or_else(|| others[which - 8], |&metric| Quantity::Cost(metric));
             let axis = Axis::over("", quantity, [low, low * ratio]).expect("the values are finite");
             for value in [low, low * ratio] {

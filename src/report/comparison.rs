@@ -1,10 +1,11 @@
 //! The chosen network beside the baseline's, and how much of the difference chance alone explains.
 
+use search::space::Task;
 use targets::{Figure, Metric, Source};
 
 use crate::{
     receipt::{Receipt, Training},
-    score::Score,
+    score::{Score, noun},
 };
 
 use super::budget::{provenance, title};
@@ -45,9 +46,9 @@ pub(super) fn comparison(
 ) -> Option<Comparison> {
     let row = receipt.baseline.as_ref()?;
     let found = &row.baseline;
-    let measure = receipt.accuracy.test.measure();
+    let (task, measure) = (receipt.accuracy.test.task(), receipt.accuracy.test.measure());
     let mut rows = vec![
-        accuracies(&format!("Validation {measure}, {scored}"), searched, found.search_accuracy),
+        accuracies(task, &format!("Validation {measure}, {scored}"), searched, found.search_accuracy),
         scores(&format!("Validation {measure}, trained"), Some(receipt.accuracy.validation), row.validation),
         scores(&format!("Test {measure}, trained"), Some(receipt.accuracy.test), row.test),
     ];
@@ -94,34 +95,42 @@ fn conclusion(receipt: &Receipt, found_one: bool) -> String {
             format!("{baseline} found no network within the budget with the same effort.")
         };
     };
-    let difference = receipt.accuracy.test.accuracy() - test.accuracy();
-    let error = receipt.accuracy.test.standard_error_of_difference(test);
-    let (points, error_points) = (100.0 * difference.abs(), 100.0 * error);
+    let ours = receipt.accuracy.test;
+    let (difference, error) = (ours.lead(test), ours.standard_error_of_lead(test));
+    let (lead, noun) = (ours.told_lead(difference.abs()), noun(&receipt.scale));
     let (winner, loser) = if difference < 0.0 { (baseline, strategy) } else { (strategy, baseline) };
     let caution = "It is one run with one seed: another seed may well order them otherwise.";
-    let scale = format!("the standard error of the difference is {error_points:.2} points (binomial)");
+    let how = match ours.task() {
+        Task::Classification | Task::Segmentation => "binomial",
+        Task::Language => "as if words were independent",
+    };
+    let scale = format!("the standard error of the difference is {} ({how})", ours.told_lead(error));
     if difference.abs() <= 2.0 * error {
         return format!(
-            "{rival}On the test part {winner} is ahead by {points:.2} points, which chance alone may give: {scale}. No gain of {strategy} over {baseline} is shown. {caution}"
+            "{rival}On the test part {winner} is ahead by {lead}, which chance alone may give: {scale}. No gain of {strategy} over {baseline} is shown. {caution}"
         );
     }
     format!(
-        "{rival}On the test part {winner} beats {loser} by {points:.2} points, more than the choice of test images explains: {scale}. {caution}"
+        "{rival}On the test part {winner} beats {loser} by {lead}, more than the choice of test {noun} explains: {scale}. {caution}"
     )
 }
 
-fn accuracies(label: &str, chosen: Option<f64>, baseline: Option<f64>) -> Row {
-    let difference = chosen.zip(baseline).map(|(chosen, baseline)| points(chosen - baseline)).unwrap_or_default();
-    let text = |it: Option<f64>| it.map(|it| percent(it, 2));
+fn accuracies(task: Task, label: &str, chosen: Option<f64>, baseline: Option<f64>) -> Row {
+    let difference = |(chosen, baseline): (f64, f64)| match task {
+        Task::Classification | Task::Segmentation => format!("{} points", signed(100.0 * (chosen - baseline))),
+        Task::Language => signed(1.0 / chosen - 1.0 / baseline),
+    };
+    let difference = chosen.zip(baseline).map(difference).unwrap_or_default();
+    let text = |it: Option<f64>| it.map(|it| task.told(it, 2));
     Row { difference, ..texts(label, text(chosen), text(baseline)) }
 }
 
 fn scores(label: &str, chosen: Option<Score>, baseline: Option<Score>) -> Row {
     let [of_chosen, of_baseline] = [chosen, baseline].map(|it| it.map(Score::accuracy));
-    let text =
-        |it: Option<Score>| it.map(|it| format!("{} ±\u{a0}{}", percent(it.accuracy(), 2), percent(margin(it), 2)));
+    let task = chosen.or(baseline).map_or(Task::Classification, Score::task);
+    let text = |it: Option<Score>| it.map(|it| format!("{} ±\u{a0}{}", it.told(2), it.told_margin()));
     Row {
-        difference: accuracies(label, of_chosen, of_baseline).difference,
+        difference: accuracies(task, label, of_chosen, of_baseline).difference,
         ..texts(label, text(chosen), text(baseline))
     }
 }
@@ -131,9 +140,9 @@ fn texts(label: &str, chosen: Option<String>, baseline: Option<String>) -> Row {
     Row { label: label.to_owned(), chosen: or_dash(chosen), baseline: or_dash(baseline), difference: String::new() }
 }
 
-fn points(difference: f64) -> String {
+fn signed(difference: f64) -> String {
     let sign = if difference < 0.0 { "−" } else { "+" };
-    format!("{sign}{:.2} points", 100.0 * difference.abs())
+    format!("{sign}{:.2}", difference.abs())
 }
 
 /// A share in percent.
@@ -141,44 +150,18 @@ pub(super) fn percent(share: f64, decimals: usize) -> String {
     format!("{:.decimals$} %", 100.0 * share)
 }
 
-/// Half the width of the 95 % interval of an accuracy, by Wilson's score interval: it does not
-/// shrink to nothing where all answers are right.
-pub(super) fn margin(score: Score) -> f64 {
-    const Z: f64 = 1.96;
-    let n = score.n() as f64;
-    if score.n() == 0 {
-        return 1.0;
-    }
-    let p = score.accuracy();
-    Z / (1.0 + Z * Z / n) * (p * (1.0 - p) / n + Z * Z / (4.0 * n * n)).sqrt()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_margin_is_wilsons() {
-        let check = |right: usize, of: usize, expected: f64| {
-            let margin = margin(Score::of_images(right, of));
-            assert!((margin - expected).abs() < 5e-5, "{right} of {of}: {margin}");
-        };
-        // (centre ± half) of Wilson's interval for 81 of 263: 0.2553 to 0.3662 (Newcombe 1998, table I).
-        check(81, 263, (0.3662 - 0.2553) / 2.0);
-        // For 15 of 148: 0.0624 to 0.1605 (the same table).
-        check(15, 148, (0.1605 - 0.0624) / 2.0);
-        // For 0 of 20: 0 to 0.1611 (the same table).
-        check(0, 20, 0.1611 / 2.0);
-        check(0, 0, 1.0);
-    }
-
-    #[test]
     fn differences_have_signs() {
-        let check = |chosen: f64, baseline: f64, expected: &str| {
-            assert_eq!(accuracies("", Some(chosen), Some(baseline)).difference, expected);
+        let check = |task, chosen: f64, baseline: f64, expected: &str| {
+            assert_eq!(accuracies(task, "", Some(chosen), Some(baseline)).difference, expected);
         };
-        check(0.915, 0.902, "+1.30 points");
-        check(0.902, 0.915, "−1.30 points");
-        assert_eq!(accuracies("", Some(0.9), None).baseline, "—");
+        check(Task::Classification, 0.915, 0.902, "+1.30 points");
+        check(Task::Classification, 0.902, 0.915, "−1.30 points");
+        check(Task::Language, 1.0 / 70.0, 1.0 / 71.5, "−1.50");
+        assert_eq!(accuracies(Task::Classification, "", Some(0.9), None).baseline, "—");
     }
 }

@@ -1,18 +1,18 @@
 //! How the chosen network and the baseline's were trained to the end.
 
 use ::train::fit::Epoch;
+use search::space::Task;
 
 use crate::receipt::{Trained, Training};
 
 use super::{
     axis::{Axis, Quantity},
-    comparison::percent,
     history::Chart,
     plot::{Plot, Shape},
 };
 
 /// Loss and validation accuracy by epoch.
-pub(super) fn charts(training: &Training) -> Vec<Chart> {
+pub(super) fn charts(training: &Training, task: Task) -> Vec<Chart> {
     let loss = chart(
         training,
         ["Training loss", "cross-entropy, in nats"],
@@ -23,11 +23,15 @@ pub(super) fn charts(training: &Training) -> Vec<Chart> {
     );
     let validation = chart(
         training,
-        ["Validation accuracy", "validation accuracy"],
+        match task {
+            Task::Classification => ["Validation accuracy", "validation accuracy"],
+            Task::Segmentation => ["Validation mean IoU", "validation mean IoU"],
+            Task::Language => ["Validation perplexity", "validation perplexity"],
+        },
         "Marked: the epoch whose weights were kept, chosen by this curve and so a little flattered by it.",
-        Quantity::Share,
-        |epoch| epoch.validation,
-        |it| percent(it.validation, 2),
+        super::quantity(task),
+        |epoch| super::on_axis(task, epoch.validation),
+        |it| task.told(it.validation, 2),
     );
     loss.into_iter().chain(validation).collect()
 }

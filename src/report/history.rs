@@ -42,14 +42,15 @@ pub(super) fn charts(receipt: &Receipt, trials: &[Trial]) -> Vec<Chart> {
     let together = at_the_end.map_or(String::new(), |Trial { strategy, .. }| {
         format!(" {strategy} scores its trials after its shared weights are trained, so its line has no rise to show.")
     });
-    let scored = super::scored(trials);
+    let (scored, task) = (super::scored(trials), receipt.scale.task);
+    let measure = super::measure(task);
     let accuracy = match scored {
         "shared weights" => {
-            format!("Accuracy with shared weights. While they are being trained, every architecture gains.{together}")
+            format!("{measure} with shared weights. While they are being trained, every architecture gains.{together}")
         }
-        _ => "Accuracy after a short training of each network on its own.".to_owned(),
+        _ => format!("{measure} after a short training of each network on its own."),
     };
-    let label = format!("validation accuracy, {scored}");
+    let label = format!("validation {}, {scored}", task.measure());
     let within = if series[0].trials.iter().all(|it| it.admitted) && !series[0].trials.is_empty() {
         format!(
             "Trials known to meet every hard bound. Every trial that {baseline} put on record meets them, so it has no line here."
@@ -62,7 +63,9 @@ pub(super) fn charts(receipt: &Receipt, trials: &[Trial]) -> Vec<Chart> {
         (series.class == "search" || rejects(series)).then(|| f64::from(u8::from(trial.admitted)))
     };
     let charts = [
-        chart(("Accuracy", &label), accuracy, Quantity::Share, true, &series, |_, trial| trial.accuracy),
+        chart((measure, &label), accuracy, super::quantity(task), true, &series, |_, trial| {
+            trial.accuracy.map(|score| super::on_axis(task, score)).filter(|it| it.is_finite())
+        }),
         chart(
             ("Reward", "reward"),
             "What the controller learned from: accuracy less the penalties for broken bounds.".to_owned(),

@@ -15,6 +15,7 @@ mod history;
 mod latency;
 mod layers;
 mod plot;
+mod recurrent_drawing;
 mod repeat;
 mod trade_off;
 mod verdict;
@@ -24,9 +25,17 @@ use std::collections::BTreeMap;
 use anyhow::Context;
 use askama::Template;
 use graph::Graph;
-use search::study::Trial;
+use search::{
+    space::{Task, cells::AnyCell},
+    study::Trial,
+};
 
-use crate::receipt::{Receipt, Training};
+use crate::{
+    receipt::{Receipt, Training},
+    score::noun,
+};
+
+use self::axis::Quantity;
 
 /// What a report is made of.
 #[derive(Clone, Copy, Debug)]
@@ -52,9 +61,27 @@ pub struct Material<'a> {
 pub fn html(material: &Material<'_>) -> anyhow::Result<String> {
     let Material { receipt, training, trials, graph, layer_seconds, latency_fit } = *material;
     let found = trade_off::search_accuracy(receipt, trials);
+    let (cell, cell_words, cell_reads) = match &receipt.cell {
+        AnyCell::Stacked(cell) => {
+            let reads = format!(
+                "One cell, stacked: {} times and twice more with stride 2, where the operations that read the cell's inputs \
+                 halve the size. A block adds its two operations; h[i−1] is the output of the previous cell, h[i−2] of the \
+                 one before.",
+                receipt.scale.layers
+            );
+            (cell_drawing::drawing(cell), cell_drawing::words(cell), reads)
+        }
+        AnyCell::Recurrent(cell) => {
+            let reads = "One cell, at each word anew. A node is a state s + c (f(W s) − s) of the state s that it reads, with \
+                         the gate c = sigmoid(V s); what the cell gives is remembered, and read with the next word.";
+            (recurrent_drawing::drawing(cell), recurrent_drawing::words(cell), reads.to_owned())
+        }
+    };
     let page = Page {
         receipt,
         title: format!("{} for {}", receipt.strategy, receipt.target),
+        measure: measure(receipt.scale.task),
+        noun: noun(&receipt.scale),
         date: repeat::date(receipt.written_at),
         baseline: receipt.baseline.as_ref().map(|it| it.baseline.strategy.as_str()),
         verdict: verdict::verdict(receipt),
@@ -62,9 +89,10 @@ pub fn html(material: &Material<'_>) -> anyhow::Result<String> {
         scored: scored(trials),
         trade_offs: trade_off::trade_offs(receipt, trials, found),
         history: history::charts(receipt, trials),
-        curves: curves::charts(training),
-        cell: cell_drawing::drawing(&receipt.cell),
-        cell_words: cell_drawing::words(&receipt.cell),
+        curves: curves::charts(training, receipt.scale.task),
+        cell,
+        cell_words,
+        cell_reads,
         layers: layers::layers(graph, layer_seconds),
         latency: latency::latency(receipt.measurement.as_ref()),
         unmeasured: latency::unmeasured(receipt),
@@ -83,12 +111,40 @@ fn scored(trials: &[Trial]) -> &'static str {
     if trials.iter().any(|trial| trial.epochs.is_some()) { "short trainings" } else { "shared weights" }
 }
 
+/// What is told of scores, to begin a line with.
+fn measure(task: Task) -> &'static str {
+    match task {
+        Task::Classification => "Accuracy",
+        Task::Segmentation => "Mean IoU",
+        Task::Language => "Perplexity",
+    }
+}
+
+/// How a score stands on an axis: as itself, or as the perplexity that it is one over.
+fn on_axis(task: Task, score: f64) -> f64 {
+    match task {
+        Task::Classification | Task::Segmentation => score,
+        Task::Language => 1.0 / score,
+    }
+}
+
+/// What that axis counts.
+fn quantity(task: Task) -> Quantity {
+    match task {
+        Task::Classification | Task::Segmentation => Quantity::Share,
+        Task::Language => Quantity::Perplexity,
+    }
+}
+
 /// What the template fills in.
 #[derive(Template)]
 #[template(path = "page.html")]
 struct Page<'a> {
     receipt: &'a Receipt,
     title: String,
+    /// What is told of scores.
+    measure: &'static str,
+    noun: &'static str,
     date: String,
     baseline: Option<&'a str>,
     verdict: verdict::Verdict,
@@ -100,6 +156,8 @@ struct Page<'a> {
     curves: Vec<history::Chart>,
     cell: String,
     cell_words: Vec<(String, String)>,
+    /// How to read the drawing.
+    cell_reads: String,
     layers: layers::Layers,
     latency: Option<latency::Latency>,
     unmeasured: String,

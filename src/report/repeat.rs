@@ -1,6 +1,11 @@
 //! What it takes to get the same result again, and to know that it is the same.
 
-use crate::{receipt::Receipt, score::noun};
+use search::space::Task;
+
+use crate::{
+    receipt::Receipt,
+    score::{noun, records},
+};
 
 /// Labels and values, in the order of reading.
 pub(super) type Facts = Vec<(String, String)>;
@@ -20,7 +25,7 @@ pub(super) fn run(receipt: &Receipt) -> Facts {
         ("Trials", trials.join(", ")),
         ("Target", format!("{}: {}", receipt.target, receipt.target_title)),
         ("Device", receipt.device.clone().unwrap_or_else(|| "none".to_owned())),
-        ("Network", format!("{} layers, {} channels in the first cells", receipt.scale.layers, receipt.scale.channels)),
+        ("Network", receipt.scale.describe()),
         ("Agreement", parity),
         ("Written", date(receipt.written_at)),
     ];
@@ -32,23 +37,27 @@ pub(super) fn data(receipt: &Receipt) -> Facts {
     let (card, noun) = (&receipt.data, noun(&receipt.scale));
     let channels = |values: &[f32]| values.iter().map(|it| format!("{it:.4}")).collect::<Vec<_>>().join(", ");
     let [depth, height, width] = card.shape;
+    let records = records(&receipt.scale);
     let facts = [
         ("Name", card.name.clone()),
         match &receipt.scale.front_end {
+            _ if receipt.scale.task == Task::Language => ("Text", format!("segments of {width} words")),
             None => {
                 ("Images", format!("{width} × {height}, {depth} {}", if depth == 1 { "channel" } else { "channels" }))
             }
             Some(front_end) => ("Clips", format!("{height} × {width}, {front_end}, made by the model itself")),
         },
         ("Classes", card.classes.len().to_string()),
-        ("Training part", format!("{} {noun} that weights learned from", card.train)),
-        ("Validation part", format!("{} {noun} that choices were made by", card.validation)),
-        ("Test part", format!("{} {noun}, used for the final accuracy alone", card.test)),
+        ("Training part", format!("{} {records} that weights learned from", card.train)),
+        ("Validation part", format!("{} {records} that choices were made by", card.validation)),
+        ("Test part", format!("{} {noun}, used for the final score alone", card.test)),
         ("Mean of each channel", channels(&card.mean)),
         ("Standard deviation", channels(&card.std)),
         ("SHA-256 of the training part", card.sha256.clone()),
     ];
-    facts.into_iter().map(|(label, text)| (label.to_owned(), text)).collect()
+    // Of words there is no mean.
+    let facts = facts.into_iter().filter(|(_, text)| !text.is_empty());
+    facts.map(|(label, text)| (label.to_owned(), text)).collect()
 }
 
 /// `2026-11-22 04:05 UTC` for seconds since 1970.

@@ -8,6 +8,7 @@ use search::{
     space::{
         Scale, SearchSpace, Task,
         cell::{Block, Cell, CellOp, CellSpace},
+        cells::AnyCell,
     },
     study::{Phase, Trial},
 };
@@ -84,7 +85,7 @@ impl Sample {
             outcome: Outcome::Within,
             bounds: vec![Judged { bound, judgement: Judgement::Met }],
             cost,
-            cell,
+            cell: AnyCell::Stacked(cell),
             scale,
             accuracy: Accuracy {
                 validation: training.chosen.validation,
@@ -94,7 +95,7 @@ impl Sample {
             baseline: Some(BaselineRow {
                 baseline: Baseline {
                     strategy: "random-ws".to_owned(),
-                    cell: Some(other),
+                    cell: Some(AnyCell::Stacked(other)),
                     search_accuracy: Some(0.55),
                     cost: Some(other_cost),
                     was_asked_for: false,

@@ -1,7 +1,7 @@
 //! Accuracy against each cost: every scored trial, the Pareto front, the bound, the chosen one.
 
 use search::{
-    space::cell::Cell,
+    space::{Task, cells::AnyCell},
     study::{Phase, Trial},
 };
 use targets::{Bound, Figure, Metric, Source};
@@ -11,7 +11,6 @@ use crate::receipt::Receipt;
 use super::{
     axis::{Axis, Quantity},
     budget::{limit, title},
-    comparison::percent,
     plot::{Plot, Shape, thinned},
 };
 
@@ -50,15 +49,17 @@ pub(super) fn trade_offs(receipt: &Receipt, trials: &[Trial], shared: Option<f64
     plots.filter_map(|metric| trade_off(receipt, trials, shared, metric, bound(metric))).collect()
 }
 
-fn trade_off(
+fn trade_off<'a>(
     receipt: &Receipt,
-    trials: &[Trial],
+    trials: &'a [Trial],
     shared: Option<f64>,
     metric: Metric,
     bound: Option<&Bound>,
 ) -> Option<TradeOff> {
-    let point = |trial| Some(Point { trial, figure: trial.cost.get(metric)?, accuracy: trial.accuracy? });
-    let points: Vec<Point<'_>> = trials.iter().filter_map(point).filter(|it| it.figure.value.is_finite()).collect();
+    let task = receipt.scale.task;
+    let point = |trial: &'a Trial| Some(Point { trial, figure: trial.cost.get(metric)?, accuracy: trial.accuracy? });
+    let is_shown = |it: &Point<'_>| it.figure.value.is_finite() && super::on_axis(task, it.accuracy).is_finite();
+    let points: Vec<Point<'_>> = trials.iter().filter_map(point).filter(is_shown).collect();
     let chosen = receipt.cost.get(metric).zip(shared);
     let baseline = receipt.baseline.as_ref().map(|it| &it.baseline);
     let other = baseline.and_then(|it| it.cost.as_ref()?.get(metric).zip(it.search_accuracy));
@@ -75,17 +76,20 @@ fn trade_off(
         costs.iter().copied().chain(limits.filter(near)),
     )?;
     let y = points.iter().map(|it| it.accuracy).chain(marks().map(|(_, accuracy)| accuracy));
-    let y = Axis::over(format!("validation accuracy, {}", super::scored(trials)), Quantity::Share, y)?;
+    let y = y.map(|accuracy| super::on_axis(task, accuracy));
+    let label = format!("validation {}, {}", task.measure(), super::scored(trials));
+    let y = Axis::over(label, super::quantity(task), y)?;
     let (start, end) = x.scale.ends();
-    let about = format!("Accuracy of {} trials against {}", points.len(), title(metric).to_lowercase());
+    let about = format!("{} of {} trials against {}", super::measure(task), points.len(), title(metric).to_lowercase());
     let mut plot = Plot::new(x, y, about);
     if let Some(bound) = bound {
         draw_bound(&mut plot, bound, (start, end), near);
     }
     let (search, random): (Vec<Point<'_>>, Vec<Point<'_>>) =
         points.iter().partition(|it| it.trial.strategy == receipt.strategy);
+    let place = |it: &Point<'_>| (it.figure.value, super::on_axis(task, it.accuracy));
     let places = |points: &[Point<'_>]| -> Vec<(f64, f64)> {
-        let places: Vec<(f64, f64)> = points.iter().map(|it| (it.figure.value, it.accuracy)).collect();
+        let places: Vec<(f64, f64)> = points.iter().map(place).collect();
         thinned(&places, DOTS)
     };
     plot.crosses("random", &places(&random));
@@ -93,15 +97,15 @@ fn trade_off(
     // More is better where a bound asks for a least value alone.
     let more_is_better = bound.is_some_and(|it| it.min.is_some() && it.max.is_none());
     let front = front(&points, more_is_better);
-    let stair: Vec<(f64, f64)> = front.iter().map(|it| (it.figure.value, it.accuracy)).collect();
+    let stair: Vec<(f64, f64)> = front.iter().map(place).collect();
     plot.stair("front", &stair, if more_is_better { start } else { end });
     for it in front {
-        let text = format!("{}, {}", describe(it.trial), it.figure.describe(metric));
-        plot.mark("front-point", Shape::Dot, (it.figure.value, it.accuracy), &text);
+        let text = format!("{}, {}", describe(it.trial, task), it.figure.describe(metric));
+        plot.mark("front-point", Shape::Dot, place(&it), &text);
     }
     let mark = |plot: &mut Plot, class: &str, shape, who: &str, (figure, accuracy): (&Figure, f64)| {
-        let text = format!("{who}: {}, {}", percent(accuracy, 1), figure.describe(metric));
-        plot.mark(class, shape, (figure.value, accuracy), &text);
+        let text = format!("{who}: {}, {}", told(task, accuracy), figure.describe(metric));
+        plot.mark(class, shape, (figure.value, super::on_axis(task, accuracy)), &text);
     };
     if let (Some(other), Some(baseline)) = (other, baseline) {
         mark(&mut plot, "other", Shape::Diamond, &format!("chosen by {}", baseline.strategy), other);
@@ -109,7 +113,7 @@ fn trade_off(
     if let Some(chosen) = chosen {
         let (figure, accuracy) = chosen;
         if figure.low < figure.high {
-            plot.whisker("chosen", accuracy, (figure.low, figure.high));
+            plot.whisker("chosen", super::on_axis(task, accuracy), (figure.low, figure.high));
         }
         mark(&mut plot, "chosen", Shape::Star, &format!("chosen by {}", receipt.strategy), chosen);
     }
@@ -165,11 +169,19 @@ pub(super) fn search_accuracy(receipt: &Receipt, trials: &[Trial]) -> Option<f64
     of(Phase::Select).or_else(|| of(Phase::Explore))
 }
 
-fn describe(trial: &Trial) -> String {
-    let cell: Option<Cell> = serde_json::from_value(trial.arch.clone()).ok();
-    let blocks = cell.map_or_else(String::new, |cell| format!(", {} blocks", cell.blocks.len()));
-    let accuracy = trial.accuracy.map_or_else(String::new, |it| percent(it, 1));
-    format!("trial {} of {}{blocks}: {accuracy}", trial.trial, trial.strategy)
+fn describe(trial: &Trial, task: Task) -> String {
+    let cell: Option<AnyCell> = serde_json::from_value(trial.arch.clone()).ok();
+    let parts = cell.map_or_else(String::new, |cell| format!(", {}", cell.describe()));
+    let score = trial.accuracy.map_or_else(String::new, |it| told(task, it));
+    format!("trial {} of {}{parts}: {score}", trial.trial, trial.strategy)
+}
+
+/// A score on its own.
+fn told(task: Task, score: f64) -> String {
+    match task {
+        Task::Classification | Task::Segmentation => task.told(score, 1),
+        Task::Language => format!("{} {}", task.measure(), task.told(score, 1)),
+    }
 }
 
 /// How the trials' costs came about, in words.

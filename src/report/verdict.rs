@@ -1,5 +1,6 @@
 //! The head of the report: whether the budget holds, how that is known, and how good the network is.
 
+use data::Task;
 use targets::{Judgement, Metric, Source};
 
 use crate::{
@@ -7,10 +8,7 @@ use crate::{
     score::{Score, noun},
 };
 
-use super::{
-    budget::{Provenance, limit, provenance, title},
-    comparison::{margin, percent},
-};
+use super::budget::{Provenance, limit, provenance, title};
 
 /// The head.
 #[derive(Clone, Debug, PartialEq)]
@@ -94,7 +92,7 @@ fn tiles(receipt: &Receipt) -> Vec<Tile> {
     let score = receipt.accuracy.test_by_runtime;
     let mut tiles = vec![Tile {
         label: format!("Test {}", score.measure()),
-        value: percent(score.accuracy(), 2),
+        value: score.told(2),
         note: accuracy_note(score, noun(&receipt.scale)),
         provenance: None,
     }];
@@ -115,9 +113,11 @@ fn tiles(receipt: &Receipt) -> Vec<Tile> {
 }
 
 fn accuracy_note(score: Score, noun: &str) -> String {
-    match score.pixels {
-        None => format!("{} of {} {noun}, ±\u{a0}{}", score.right, score.of, percent(margin(score), 2)),
-        Some(_) => format!("of {} {noun}, ±\u{a0}{} at most", score.n(), percent(margin(score), 2)),
+    let margin = score.told_margin();
+    match score.task() {
+        Task::Classification => format!("{} of {} {noun}, ±\u{a0}{margin}", score.right, score.of),
+        Task::Segmentation => format!("of {} {noun}, ±\u{a0}{margin} at most", score.n()),
+        Task::Language => format!("over {} {noun}, ±\u{a0}{margin}", score.of),
     }
 }
 

@@ -17,7 +17,7 @@ use search::{
 
 use crate::{
     command::PROGRAM,
-    micro::{run, workplace},
+    micro::{json, run, workplace},
     side_by_side::said_json,
 };
 
@@ -178,5 +178,93 @@ fn language_models_are_found_on_a_folder_of_text() {
     run(&folder, "reproduce enas-ptb --scale demo").expect(2, &["--data", "ptb.train.txt"]);
     run(&folder, "reproduce enas-ptb --scale demo --data fashion-tiny --run other").expect(2, &["language modelling"]);
     run(&folder, "reproduce enas --scale demo --data novel --run other").expect(2, &["language modelling"]);
-    run(&folder, "search --target rpi4 --data novel").expect(2, &["running text", "reproduce enas-ptb"]);
+}
+
+/// The way that images take as well: a search under bounds, a file, a receipt that holds, and a report.
+#[test]
+fn a_budget_is_searched_for_on_a_folder_of_text() {
+    let folder = workplace();
+    std::fs::create_dir(folder.path().join("novel")).expect("a temporary folder can be written");
+    for (name, n) in [("train.txt", 90), ("valid.txt", 30), ("test.txt", 20)] {
+        std::fs::write(folder.path().join("novel").join(name), novel(n)).expect("a temporary folder can be written");
+    }
+    let search = "search --target rpi4 --data novel --preset demo --device none";
+    run(&folder, &format!("{search} --dry-run")).expect(
+        0,
+        &["41 training, 14 validation segments, 13 classes", "cells of 8 nodes", "final training on 123 segments"],
+    );
+    run(&folder, &format!("{search} --max-params 1k")).expect(2, &["needs 5.66 k at 16 features"]);
+    run(&folder, &format!("{search} --recipe one-cycle")).expect(2, &["for images and sound"]);
+    run(&folder, "search --data fashion-tiny --vocabulary 9").expect(2, &["only text has words"]);
+    run(&folder, "search --data novel --task classification").expect(5, &["no data set recognised"]);
+
+    let said = run(&folder, &format!("{search} --max-params 6k --baseline trained --run found"));
+    said.expect(
+        0,
+        &[
+            "within budget: a network of 8 nodes a cell",
+            "test perplexity",
+            "words right), by the shipped file",
+            "<= 6 k: met",
+        ],
+    );
+    let receipt = json(&folder.path().join("found/receipt.json"));
+    assert_eq!(receipt["cell"]["nodes"].as_array().map(Vec::len), Some(8));
+    assert_eq!((&receipt["scale"]["task"], &receipt["scale"]["classes"]), (&"language".into(), &13.into()));
+    let test = &receipt["accuracy"]["test_by_runtime"];
+    let perplexity = (test["words"]["nats"].as_f64().expect("a number") / test["of"].as_f64().expect("a number")).exp();
+    // Who speaks tells who acts: half of the words at least are no choice at all.
+    assert!(test["of"] == 179 && 1.0 < perplexity && perplexity < 6.0, "{perplexity}");
+    assert_eq!(receipt["probe"]["logits"].as_array().map(Vec::len), Some(16 * 13));
+    assert!(receipt["baseline"]["test"]["words"].is_object(), "{receipt}");
+
+    let kept = run(&folder, "verify --run found");
+    kept.expect(0, &["holds    outputs for the fixed input", "test perplexity by the runtime", "keeps its promise"]);
+    run(&folder, "inspect found/model.onnx").expect(0, &["word_in [1, 1], memory0_in [1, 16]"]);
+    run(&folder, "explain --run found --max-params 3k").expect(1, &["never met; the nearest was 5.66 k"]);
+    run(&folder, "bench ranking --run found").expect(2, &["images and sound"]);
+    let report = std::fs::read_to_string(folder.path().join("found/report.html")).expect("a finished run has one");
+    for part in ["Perplexity against each cost", "validation perplexity", "first state", "mean of nodes 1 to 8"] {
+        assert!(report.contains(part), "{part}");
+    }
+    // Another text is another promise.
+    std::fs::write(folder.path().join("novel/test.txt"), novel(20).replace("sings", "dances"))
+        .expect("it can be written");
+    run(&folder, "verify --run found").expect(1, &["FAILS", "test perplexity by the runtime"]);
+}
+
+/// Strategies do not know what they search.
+#[test]
+fn every_strategy_searches_text() {
+    let folder = workplace();
+    std::fs::create_dir(folder.path().join("novel")).expect("a temporary folder can be written");
+    for (name, n) in [("train.txt", 40), ("test.txt", 20)] {
+        std::fs::write(folder.path().join("novel").join(name), novel(n)).expect("a temporary folder can be written");
+    }
+    std::fs::write(folder.path().join("few.toml"), "[trials]\nevaluations = 5\nepochs = 1\n")
+        .expect("it can be written");
+    let strategies = [
+        "b-enas",
+        "random-ws",
+        "random",
+        "evolution",
+        "local-search",
+        "reinforce",
+        "nas-rl",
+        "nasnet",
+        "epnas",
+        "neural-architect",
+        "asha",
+        "surrogate",
+    ];
+    for strategy in strategies {
+        let search = format!(
+            "search --target rpi4 --data novel --preset demo --device none --config few.toml --strategy {strategy} --json"
+        );
+        let said = run(&folder, &format!("{search} --run {strategy}"));
+        said.expect(0, &[]);
+        let receipt = &said_json(&said.stdout)[0];
+        assert_eq!(receipt["strategy"], strategy);
+        assert!(receipt["cell"]["nodes"].is_array() && receipt["accuracy"]["test"]["words"].is_object(), "{receipt}");
+    }
 }

@@ -96,7 +96,7 @@ fn shared_weights_are_searched_again_for_another_budget() {
     let both = format!("search --config micro.toml --supernet {} --strategy b-enas --run b", supernet.display());
     run(&folder, &both).expect(2, &["--supernet", "--strategy b-enas"]);
     let other = format!("search --config micro.toml --data fashion-tiny --supernet {} --run c", supernet.display());
-    run(&folder, &other).expect(2, &["trained on other images"]);
+    run(&folder, &other).expect(2, &["trained on other data"]);
     run(&folder, "search --config micro.toml --supernet micro.toml --run d").expect(5, &["micro.toml"]);
     let ranking = run(&folder, &format!("bench ranking --run {} --networks 4 --epochs 1 --json", first.path.display()));
     ranking.expect(0, &[]);

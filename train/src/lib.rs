@@ -151,7 +151,9 @@ fn answers(
 /// - labels: `[batch * places]`
 fn count(tally: &mut Tally, logits: Tensor<2>, labels: &[u32]) {
     if tally.task() == Task::Language {
-        tally.add_nats(f64::from(recurrent::nats(logits.clone(), labels).into_scalar::<f32>()));
+        let nats = recurrent::nats(logits.clone(), labels).into_data();
+        let known = nats.iter::<f64>().zip(labels).filter(|(_, label)| **label != IGNORED);
+        tally.add_nats(known.map(|(nats, _)| nats));
     }
     let guesses: Tensor<2, Int> = logits.argmax(1);
     let guesses = guesses.into_data();

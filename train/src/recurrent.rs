@@ -150,7 +150,7 @@ impl Unrolled {
     pub(super) fn loss(self, labels: &[u32], recipe: &Recipe) -> Tensor<1> {
         let known = labels.iter().filter(|&&label| label != data::IGNORED).count().max(1);
         let loss = match recipe.label_smoothing {
-            0.0 => nats(self.logits, labels).div_scalar(known as f64),
+            0.0 => nats(self.logits, labels).sum().div_scalar(known as f64),
             smoothing => cross_entropy(self.logits, labels, smoothing),
         };
         let places = self.read.dims()[1];
@@ -300,19 +300,19 @@ pub(super) fn detached(state: State) -> State {
     state.into_iter().map(|(name, value)| (name, if value.is_autodiff() { value.inner() } else { value })).collect()
 }
 
-/// Minus the logarithms of the probabilities of the words that came, in nats, summed over the places that have one.
+/// Minus the logarithm of the probability of the word that came, in nats, and 0 at places that have none.
 ///
 /// # Shapes
 /// - logits: `[batch * places, classes]`
 /// - labels: `[batch * places]`
-/// - returns `[1]`
-pub(super) fn nats(logits: Tensor<2>, labels: &[u32]) -> Tensor<1> {
+/// - returns `[batch * places, 1]`
+pub(super) fn nats(logits: Tensor<2>, labels: &[u32]) -> Tensor<2> {
     let (n, device) = (labels.len(), logits.device());
     let known: Vec<f32> = labels.iter().map(|&label| if label == data::IGNORED { 0.0 } else { 1.0 }).collect();
     let words: Vec<i32> = labels.iter().map(|&label| if label == data::IGNORED { 0 } else { label as i32 }).collect();
     let words = Tensor::from_data(TensorData::new(words, [n, 1]), &device);
     let known = Tensor::<2>::from_data(TensorData::new(known, [n, 1]), &device);
-    (burn::tensor::activation::log_softmax(logits, 1).gather(1, words) * known).sum().neg()
+    (burn::tensor::activation::log_softmax(logits, 1).gather(1, words) * known).neg()
 }
 
 /// Logits of a trained network after each word of a text, from the beginning: what a board computes word by word.
@@ -458,7 +458,7 @@ mod tests {
                 let words = if tracked { words(&rows).autodiff() } else { words(&rows) };
                 let masks = Masks::default();
                 let (logits, _) = unroll(graph, &loan, words, &mut State::new(), Statistics::Running, &masks);
-                (nats(logits, &labels), loan)
+                (nats(logits, &labels).sum(), loan)
             };
             let (value, loan) = loss(&mut bank, true);
             let slopes = Slopes::of(graph, &loan, &mut value.backward());
@@ -480,7 +480,7 @@ mod tests {
         let graph = lstm::elman(&SCALE).expect("it fits");
         let device = Compute::Cpu.device();
         let schedule = crate::Schedule { max: 1.0, min: 1.0, period: 1.0, growth: 1.0, warmup: 0.0, drops: None };
-        let plain = Recipe::words(1, 2, schedule);
+        let plain = Recipe { schedule, ..Recipe::words(1, 2) };
         let masks = |recipe: &Recipe| Masks::draw(&graph, 4, recipe, 1, 7, &device);
         let none = masks(&plain);
         assert!(none.input.is_empty() && none.state.is_empty() && none.output.is_none());
@@ -510,7 +510,7 @@ mod tests {
         let device = Compute::Cpu.device();
         let table = TensorData::new(vec![0.0_f32, 0.0, 3.0_f32.ln(), 0.0, 5.0, 5.0], [3, 2]);
         // A half, three quarters, and one that nobody asks about.
-        let found = nats(Tensor::from_data(table, &device), &[1, 0, data::IGNORED]).into_scalar::<f32>();
+        let found = nats(Tensor::from_data(table, &device), &[1, 0, data::IGNORED]).sum().into_scalar::<f32>();
         let expected = -(0.5_f32.ln() + 0.75_f32.ln());
         assert!((found - expected).abs() < 1e-6, "{found} for {expected}");
     }
@@ -519,7 +519,7 @@ mod tests {
     fn slowness_is_how_much_the_classifiers_input_changes() {
         let graph = lstm::elman(&SCALE).expect("it fits");
         let schedule = crate::Schedule { max: 1.0, min: 1.0, period: 1.0, growth: 1.0, warmup: 0.0, drops: None };
-        let recipe = |slowness| Recipe { slowness, ..Recipe::words(1, 2, schedule) };
+        let recipe = |slowness| Recipe { slowness, schedule, ..Recipe::words(1, 2) };
         let loan = bank().lend(&graph, false);
         let rows: [&[u32]; 2] = [&[3, 0, 8, 3], &[2, 2, 6, 0]];
         let labels = [0, 8, 3, 5, 2, 6, 0, data::IGNORED];

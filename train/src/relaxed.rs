@@ -642,7 +642,7 @@ mod tests {
         let set = TrainingSet { part, train, validation, normalisation, augment: Augment::NONE };
         let schedule = Schedule { max: 0.5, min: 0.5, period: 1.0, growth: 1.0, warmup: 0.0, drops: None };
         let pricer = Pricer::new(CostModel::new(Target::find("rpi4").expect("built in")), Budget::default(), None, 0);
-        Relaxation::new(set, Recipe::words(1, 8, schedule), Compute::Cpu, seed, pricer)
+        Relaxation::new(set, Recipe { schedule, ..Recipe::words(1, 8) }, Compute::Cpu, seed, pricer)
     }
 
     #[test]

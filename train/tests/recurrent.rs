@@ -50,7 +50,7 @@ fn scale(set: &TrainingSet) -> Scale {
 
 fn recipe(epochs: usize, lr: f64) -> Recipe {
     let schedule = Schedule { max: lr, min: 0.01, period: epochs as f64, growth: 1.0, warmup: 0.0, drops: None };
-    Recipe::words(epochs, 8, schedule)
+    Recipe { schedule, ..Recipe::words(epochs, 8) }
 }
 
 fn pricer() -> Pricer {

@@ -51,7 +51,7 @@ impl Explanation {
         }
         self.write_relaxations(f)?;
         if self.never_met().any(|it| it.limit.side == Side::Max) {
-            write!(f, "\nFewer layers or channels take less of everything.")?;
+            write!(f, "\nA smaller network, by [deployed] in --config, takes less of everything.")?;
         }
         self.write_estimated(f)
     }

@@ -3,6 +3,7 @@
 mod aspp;
 pub mod blocks;
 pub mod cell;
+pub mod cells;
 pub mod chain;
 pub mod darts;
 pub mod deeplab;
@@ -66,6 +67,16 @@ impl Scale {
     #[must_use]
     pub fn trained(self) -> Self {
         Self { front_end: None, ..self }
+    }
+
+    /// Its size in words: `11 layers and 36 channels`, or `64 features` of a recurrent network.
+    pub fn describe(&self) -> String {
+        match self.task {
+            Task::Classification | Task::Segmentation => {
+                format!("{} layers and {} channels", self.layers, self.channels)
+            }
+            Task::Language => format!("{} features", self.channels),
+        }
     }
 
     /// `[channels, height, width]` of what the network reads: samples, where it makes features itself.

@@ -10,7 +10,7 @@
 use graph::{Activation, Graph, GraphError, NodeId, Op, Shape, Table};
 use serde::{Deserialize, Serialize};
 
-use super::{Scale, SearchSpace};
+use super::{Morph, Scale, SearchSpace, layers::SCALES};
 use crate::chooser::{Chooser, Kind, Question};
 
 /// Whose cells.
@@ -194,6 +194,32 @@ impl SearchSpace for RecurrentSpace {
         vec![RecurrentCell { first, nodes }]
     }
 }
+
+impl Morph for RecurrentSpace {
+    /// One step: a node gets another non-linearity, or reads another state. Nothing is inserted or removed, for all cells
+    /// have as many nodes; the first state's non-linearity stays.
+    fn morph(&self, arch: &RecurrentCell, chooser: &mut dyn Chooser) -> RecurrentCell {
+        let mut cell = arch.clone();
+        let what = chooser.choose(Question { kind: Kind::Edit, options: SCALES });
+        let changed = chooser.choose(Question { kind: Kind::Place, options: cell.nodes.len() });
+        if what == CHANGE_FUNCTION {
+            cell.nodes[changed].function = Function::sample(chooser);
+        } else {
+            (self.given()..=changed).for_each(|_| chooser.define());
+            cell.nodes[changed].input = chooser.choose(Question { kind: Kind::Input, options: changed + 1 });
+        }
+        cell
+    }
+
+    /// What each node reads and computes.
+    fn embed(&self, arch: &RecurrentCell) -> Vec<Vec<usize>> {
+        let nth = |function: Function| FUNCTIONS.iter().position(|it| *it == function).unwrap_or_default();
+        arch.nodes.iter().map(|node| vec![node.input, nth(node.function)]).collect()
+    }
+}
+
+/// What may change about a node, of [`SCALES`] such things: its non-linearity, or what it reads.
+const CHANGE_FUNCTION: usize = 0;
 
 /// Begins a language model: the vector of the word that it reads, and its memories, all of as many features.
 pub(super) fn begin<const N: usize>(

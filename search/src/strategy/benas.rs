@@ -28,6 +28,10 @@ pub struct Settings {
     /// `n` of formula (5): cells sampled for each gradient. The paper's number is lost; ENAS
     /// aggregates 10. Reconstruction.
     pub cells_per_gradient: usize,
+    /// What accuracy is multiplied with in the reward: 80 for language models, whose accuracy is 1 / perplexity, as ENAS has
+    /// it; 1 for all others, as the paper.
+    #[serde(default = "one")]
+    pub reward_scale: f64,
     /// `alpha` of formula (2): weight of the penalty against accuracy, in `[0, 1]`.
     pub alpha: f64,
     /// `beta` of formula (3): slope or maximum of the penalty.
@@ -44,6 +48,10 @@ pub struct Settings {
     pub controller: ControllerSettings,
 }
 
+fn one() -> f64 {
+    1.0
+}
+
 impl Default for Settings {
     /// Section 4.1 of the paper.
     fn default() -> Self {
@@ -51,6 +59,7 @@ impl Default for Settings {
             epochs: 150,
             controller_steps: 30,
             cells_per_gradient: 10,
+            reward_scale: one(),
             alpha: 0.1,
             beta: 1.0,
             reward: Reward::Convex,
@@ -220,9 +229,9 @@ impl Benas {
 
     /// Formulas (2) and (3); each bound, hard or soft, adds its penalty.
     fn reward(&self, accuracy: f64, cost: &Cost, study: &Study) -> f64 {
-        let Settings { alpha, beta, reward, penalty, .. } = self.settings;
+        let Settings { reward_scale, alpha, beta, reward, penalty, .. } = self.settings;
         let penalty: f64 = study.budget.excesses(cost).map(|excess| penalty.of(excess, beta)).sum();
-        reward.of(accuracy, penalty, alpha)
+        reward.of(reward_scale * accuracy, penalty, alpha)
     }
 
     fn sample<S: SearchSpace>(&mut self, space: &S) -> S::Arch {

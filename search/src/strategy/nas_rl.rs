@@ -81,8 +81,16 @@ impl Settings {
 
     /// Ours, for hundreds of networks where the paper trained thousands: each update counts for more.
     pub fn short() -> Self {
-        let paper = Self::default();
-        Self { children: 4, controller: ControllerSettings { lr: 0.01, ..paper.controller }, ..paper }
+        Self::default().hurried()
+    }
+
+    /// The same of [`Settings::recurrent`].
+    pub fn short_recurrent() -> Self {
+        Self::recurrent().hurried()
+    }
+
+    fn hurried(self) -> Self {
+        Self { children: 4, controller: ControllerSettings { lr: 0.01, ..self.controller }, ..self }
     }
 }
 

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use graph::Graph;
 use search::{
-    space::{Scale, SearchSpace, cell::Cell},
+    space::{Scale, cells::AnyCell},
     strategy::benas::bounded_cost,
 };
 use targets::{Budget, Metric};
@@ -20,8 +20,8 @@ pub(super) const SAMPLED: u64 = 2_000;
 
 /// Random cells, and those of them that the budget admits with the cost that a choice weighs.
 pub(super) struct Cells {
-    pub(super) all: Vec<Cell>,
-    pub(super) feasible: Vec<Cell>,
+    pub(super) all: Vec<AnyCell>,
+    pub(super) feasible: Vec<AnyCell>,
     weights: Vec<f64>,
     /// Resident memory before anything was trained, in bytes.
     pub(super) memory: Option<u64>,
@@ -47,9 +47,9 @@ impl Cells {
     }
 
     /// A step on one image of each feasible cell; of each cell where none is feasible.
-    pub(super) fn units(&self, scale: Scale, plan: &Plan) -> Result<Vec<Work>> {
+    pub(super) fn units(&self, scale: Scale) -> Result<Vec<Work>> {
         let cells = if self.feasible.is_empty() { &self.all } else { &self.feasible };
-        cells.iter().map(|cell| Ok(Work::of(&build(plan, cell, &scale)?, 1))).collect()
+        cells.iter().map(|cell| Ok(Work::of(&build(cell, &scale)?, 1))).collect()
     }
 
     /// A step on one image of networks that may be chosen. B-ENAS prefers the dearer among its candidates (Algorithm 4):
@@ -73,6 +73,6 @@ impl Cells {
     }
 }
 
-pub(super) fn build(plan: &Plan, cell: &Cell, scale: &Scale) -> Result<Graph> {
-    Ok(plan.space.build(cell, scale).map_err(search::Error::from)?)
+pub(super) fn build(cell: &AnyCell, scale: &Scale) -> Result<Graph> {
+    Ok(cell.build(scale).map_err(search::Error::from)?)
 }

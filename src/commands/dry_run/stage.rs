@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use ::train::Recipe;
 use anyhow::{Context, Result};
 use graph::Graph;
-use search::space::{Scale, cell::Cell};
+use search::space::{Scale, cells::AnyCell};
 
 use super::cells::build;
 use crate::{
@@ -36,11 +36,10 @@ pub(super) struct Stage {
 impl Stage {
     /// Trains cells from the cheapest to the dearest for a step each, on as many images as the time allows, and on a
     /// quarter of them: what a step takes beside its images shows in the difference.
-    pub(super) fn probe(plan: &Plan, recipe: &Recipe, scale: Scale, cells: &[Cell]) -> Result<Self> {
-        let mut graphs: Vec<Graph> =
-            cells.iter().take(200).map(|cell| build(plan, cell, &scale)).collect::<Result<_>>()?;
+    pub(super) fn probe(plan: &Plan, recipe: &Recipe, scale: Scale, cells: &[AnyCell]) -> Result<Self> {
+        let mut graphs: Vec<Graph> = cells.iter().take(200).map(|cell| build(cell, &scale)).collect::<Result<_>>()?;
         if graphs.is_empty() {
-            graphs.push(build(plan, &random_cell(plan, 0), &scale)?);
+            graphs.push(build(&random_cell(plan, 0), &scale)?);
         }
         let mut networks: Vec<(Work, Graph)> = graphs.into_iter().map(|graph| (Work::of(&graph, 1), graph)).collect();
         networks.sort_by(|(a, _), (b, _)| a.values.total_cmp(&b.values));

@@ -18,7 +18,7 @@ use search::{
     evaluator::{Evaluator, Order, SharedWeights},
     pricing::Pricer,
     space::{
-        Relax, Scale, SearchSpace, blocks::BlockSpace, cell::CellSpace, chain::ChainSpace, darts::DartsSpace, deeplab,
+        Relax, Scale, SearchSpace, blocks::BlockSpace, cells::Cells, chain::ChainSpace, darts::DartsSpace, deeplab,
         ds_cnn, enas_macro::EnasMacro, enas_micro::EnasMicro, fabric::Fabric, layers::LayerSpace, lstm,
         modules::ModuleSpace, nasnet::NasNetSpace, open_recurrent::OpenRecurrent, partial::PartialDarts,
         recurrent::RecurrentSpace, rnn_tree::TreeSpace, trellis::Trellis,
@@ -146,7 +146,7 @@ impl Lab {
         let (seed, is_paper) = (self.seed, self.scale == ReproductionScale::Paper);
         let [proxy, full] = self.sizes();
         let effort = Effort { evaluations, epochs: self.extent.epochs, patience: 1_000, proxy, full };
-        let cells = CellSpace::default();
+        let cells = Cells::of(paper.task());
         let none = Budget::default();
         let hasty = |paper: search::policy::ControllerSettings| {
             if is_paper { paper } else { search::policy::ControllerSettings { lr: 0.01, baseline_decay: 0.9, ..paper } }
@@ -192,17 +192,12 @@ impl Lab {
             Paper::RandomWsPtb => {
                 // Half of what the paper scores: a segment of text takes longer than a batch of small images.
                 let scored = if is_paper { 2_000 } else { 50 * shared_epochs };
-                let outcome = self.random_ws(&RecurrentSpace::darts(), &mut self.study(&none)?, scored, &none)?;
+                let outcome = self.random_ws(&cells, &mut self.study(&none)?, scored, &none)?;
                 Ok((outcome, None))
             }
             Paper::NasRlPtb => {
-                let paper = nas_rl::Settings::recurrent();
-                let short = nas_rl::Settings {
-                    children: 4,
-                    controller: search::policy::ControllerSettings { lr: 0.01, ..paper.controller.clone() },
-                    ..paper.clone()
-                };
-                let settings = if is_paper { paper } else { short };
+                let settings =
+                    if is_paper { nas_rl::Settings::recurrent() } else { nas_rl::Settings::short_recurrent() };
                 self.alone(&TreeSpace::default(), &mut NasRl::new(settings, effort, seed), effort, none)
             }
             Paper::DartsPtb => {
@@ -214,7 +209,7 @@ impl Lab {
                     darts::Settings { order, epochs: shared_epochs, lr, beta_1: 0.9, ..darts::Settings::paper() };
                 self.relaxed(&OpenRecurrent::default(), &mut Darts::new(settings, proxy, full, seed))
             }
-            Paper::AshaPtb => self.alone(&RecurrentSpace::darts(), &mut self.asha(effort), effort, none),
+            Paper::AshaPtb => self.alone(&cells, &mut self.asha(effort), effort, none),
             Paper::NasRl => {
                 let settings = if is_paper { nas_rl::Settings::default() } else { nas_rl::Settings::short() };
                 self.alone(&ChainSpace::default(), &mut NasRl::new(settings, effort, seed), effort, none)
@@ -370,7 +365,11 @@ impl Lab {
     }
 
     fn study(&self, budget: &Budget) -> Result<Study> {
-        Ok(Study::open(&self.folder.path, budget.clone(), Box::new(Screen::new(budget.clone(), None)))?)
+        Ok(Study::open(
+            &self.folder.path,
+            budget.clone(),
+            Box::new(Screen::new(budget.clone(), self.paper.task(), None)),
+        )?)
     }
 
     fn pricer(&self, budget: &Budget) -> Result<Pricer> {
@@ -504,9 +503,7 @@ impl Lab {
             return self.in_steps(epochs, [0.4, 0.7, 0.9]);
         }
         if self.paper.task() == Task::Language {
-            let schedule =
-                Schedule { max: 20.0, min: 0.5, period: epochs as f64, growth: 1.0, warmup: 0.0, drops: None };
-            return Recipe::words(epochs, self.extent.batch, schedule);
+            return Recipe::words(epochs, self.extent.batch);
         }
         let schedule = Schedule { max: 0.05, min: 0.001, period: epochs as f64, growth: 1.0, warmup: 0.0, drops: None };
         Recipe::published(epochs, self.extent.batch, schedule)
@@ -542,7 +539,7 @@ impl Lab {
             | Paper::Kws => common,
             // As DARTS drops out in its final training; its averaged gradient descent is a cosine here. Reconstruction.
             Paper::EnasPtb | Paper::RandomWsPtb | Paper::NasRlPtb | Paper::AshaPtb | Paper::DartsPtb => {
-                Recipe { drop_input: 0.65, drop_state: 0.25, dropout_keep: 0.25, weight_decay: 8e-7, ..common }
+                common.with_dropout()
             }
         }
     }
