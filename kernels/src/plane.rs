@@ -130,6 +130,11 @@ impl Across {
         self.stride == 1 && self.dilation == [1, 1] && self.spread == 1
     }
 
+    /// Whether that is so of rows that a vector holds: see [`fold_beside`].
+    pub fn is_narrow<S: Simd>(&self) -> bool {
+        self.is_dense() && self.output[1] <= S::F32_LANES
+    }
+
     /// The row of `source` under row `k` of the window at position `o`, unless it is zeros.
     #[inline(always)]
     pub fn row<'a>(&self, source: &'a Padded, o: usize, k: usize) -> Option<&'a [f32]> {
@@ -165,6 +170,45 @@ pub fn fold<S: Simd, F: Fold<K>, const K: usize>(simd: S, across: &Across, sourc
             (2, false) => step::<S, F, K, 2>(simd, across, source, column, fold, out),
             (_, false) => step::<S, F, K, 1>(simd, across, source, column, fold, out),
         }
+    }
+}
+
+/// As [`fold`] of `P` planes at once, where [`Across::is_narrow`]: the few sums of a single one wait for each other.
+#[inline(always)]
+pub fn fold_beside<S: Simd, F: Fold<K>, const K: usize, const P: usize>(
+    simd: S,
+    across: &Across,
+    sources: &[Padded; P],
+    fold: F,
+    outs: [&mut [f32]; P],
+) {
+    let [height, width] = across.output;
+    // As in `slide`.
+    let mut rows = [[fold.start(simd); P]; K];
+    for i in 0..height + K - 1 - across.top {
+        if i < sources[0].height() {
+            let mut under: [&[f32]; P] = [&[]; P];
+            for p in 0..P {
+                under[p] = &sources[p].row(i)[..S::F32_LANES + K - 1];
+            }
+            for j in 0..K {
+                for p in 0..P {
+                    let x = load::<S>(under[p], j);
+                    for k in 0..K {
+                        rows[K - 1 - k][p] = fold.take(simd, k, j, x, rows[K - 1 - k][p]);
+                    }
+                }
+            }
+        }
+        if let Some(o) = (i + across.top).checked_sub(K - 1) {
+            for p in 0..P {
+                store_cut(simd, outs[p], o * width, rows[0][p]);
+            }
+        }
+        for k in 1..K {
+            rows[k - 1] = rows[k];
+        }
+        rows[K - 1] = [fold.start(simd); P];
     }
 }
 

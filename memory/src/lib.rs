@@ -1,4 +1,5 @@
-//! The program's allocator while it trains: large blocks are kept for the next tensor of their size.
+//! Memory of tensors: the program's allocator while it trains, which keeps large blocks for the next tensor of their size,
+//! and [`Unwritten`] values, which become zeros where they are filled.
 //!
 //! A step of training takes and gives back the same few hundred large blocks. The system's allocator
 //! returns each to the kernel, which fills it with zeros anew and maps it page by page: a fifth of a
@@ -21,7 +22,11 @@
 //! assert!((before + (1 << 20)..before + (2 << 20)).contains(&memory::most()));
 //! ```
 
-#![expect(unsafe_code, reason = "an allocator's interface is unsafe")]
+#![expect(unsafe_code, reason = "an allocator's interface is unsafe, and so is memory that nobody has written")]
+
+mod unwritten;
+
+pub use unwritten::{Part, Unwritten};
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},

@@ -15,7 +15,7 @@ const CRATES: [(&str, &[&str]); 11] = [
     ("kernels", &[]),
     ("runtime", &["kernels", "keys", "targets", "tract-onnx", "onnx-protobuf", "protobuf"]),
     ("search", &["graph", "targets", "data", "kernels"]),
-    ("train", &["graph", "targets", "data", "kernels", "search", "burn"]),
+    ("train", &["graph", "targets", "data", "kernels", "memory", "search", "burn"]),
     ("counter", &[]),
     ("memory", &[]),
     ("keys", &[]),

@@ -12,7 +12,7 @@ use super::{
     noise::{Noise, Paths},
     ops::{
         Lines, Parameters, avg_pool2d, batch_norm_train, chain_norm, chain_norm_train, conv2d, max_pool2d, may_chain,
-        relu, relu6, resize,
+        relu, relu6, resize, sum,
     },
     steps::{Chained, Step, chained, singles},
 };
@@ -107,7 +107,7 @@ pub(super) fn forward_to(
     mut noise: Noise,
     shares: &Shares,
 ) -> (Vec<Tensor<2>>, Vec<BatchStatistics>) {
-    let mut steps = if may_chain(&image) { chained(graph, outputs) } else { singles(graph) };
+    let mut steps = if may_chain(&image) { chained(graph, outputs, noise.paths.is_none()) } else { singles(graph) };
     // From the end: how many steps read each value, of those that the outputs depend on.
     let mut left = vec![0_u32; graph.n_nodes()];
     outputs.iter().for_each(|output| left[output.index()] += 1);
@@ -137,11 +137,8 @@ pub(super) fn forward_to(
             value.expect("inputs precede their users")
         });
         if let Step::Chain(chain) = step {
-            let x = match inputs.next().expect("a chain has one input") {
-                Value::Left(x, lines) => (x, lines),
-                x => (x.map(), None),
-            };
-            values[id.index()] = Some(run_chain(chain, x, loan, statistics, &mut seen));
+            let x = inputs.next().expect("a chain has one input");
+            values[id.index()] = Some(run_chain(chain, x.lines(), loan, statistics, &mut seen));
             continue;
         }
         let value = match graph.op(id) {
@@ -219,7 +216,7 @@ impl Run<'_> {
                     (Value::Map(x), Statistics::Running) => {
                         Value::Map(batch_norm(x, gamma, beta, own[2].clone(), own[3].clone(), epsilon))
                     }
-                    (Value::Left(..), _) => unreachable!("only chains read what is left to normalise"),
+                    (Value::Left(..), _) => unreachable!("only chains and sums read what is left to normalise"),
                     (Value::Vector(x), Statistics::Running) => {
                         Value::Vector(batch_norm(x, gamma, beta, own[2].clone(), own[3].clone(), epsilon))
                     }
@@ -238,7 +235,7 @@ impl Run<'_> {
             Op::Activation(kind) => match one() {
                 Value::Map(x) => Value::Map(activate(*kind, x)),
                 Value::Vector(x) => Value::Vector(activate(*kind, x)),
-                Value::Left(..) => unreachable!("only chains read what is left to normalise"),
+                Value::Left(..) => unreachable!("only chains and sums read what is left to normalise"),
             },
             Op::MaxPool(pool) => {
                 let options =
@@ -338,7 +335,7 @@ impl Value {
     fn map(self) -> Tensor<4> {
         match self {
             Self::Map(x) => x,
-            Self::Left(..) => unreachable!("only chains read what is left to normalise"),
+            Self::Left(..) => unreachable!("only chains and sums read what is left to normalise"),
             Self::Vector(_) => unreachable!("shape inference gives maps to operations on maps"),
         }
     }
@@ -354,7 +351,7 @@ impl Value {
                 let [n, channels, height, width] = map.dims();
                 map.permute([0, 2, 3, 1]).reshape([n * height * width, channels])
             }
-            Self::Left(..) => unreachable!("only chains read what is left to normalise"),
+            Self::Left(..) => unreachable!("only chains and sums read what is left to normalise"),
         }
     }
 
@@ -371,15 +368,23 @@ impl Value {
         match self {
             Self::Map(x) => Self::Map(x * weight.reshape([1, 1, 1, 1])),
             Self::Vector(x) => Self::Vector(x * weight.reshape([1, 1])),
-            Self::Left(..) => unreachable!("only chains read what is left to normalise"),
+            Self::Left(..) => unreachable!("only chains and sums read what is left to normalise"),
         }
     }
 
     fn add(self, other: Self) -> Self {
         match (self, other) {
-            (Self::Map(a), Self::Map(b)) => Self::Map(a + b),
             (Self::Vector(a), Self::Vector(b)) => Self::Vector(a + b),
-            _ => unreachable!("shape inference adds equal shapes, and only chains read what is left to normalise"),
+            (Self::Vector(_), _) | (_, Self::Vector(_)) => unreachable!("shape inference adds equal shapes"),
+            (a, b) => Self::Map(sum(a.lines(), b.lines())),
+        }
+    }
+
+    /// A map, and how it is still to be normalised.
+    fn lines(self) -> (Tensor<4>, Lines) {
+        match self {
+            Self::Left(x, lines) => (x, lines),
+            x => (x.map(), None),
         }
     }
 }
@@ -390,7 +395,9 @@ impl Value {
             (Self::Map(a), Self::Map(b)) => Self::Map(a * b),
             (Self::Vector(a), Self::Vector(b)) => Self::Vector(a * b),
             _ => {
-                unreachable!("shape inference multiplies equal shapes, and only chains read what is left to normalise")
+                unreachable!(
+                    "shape inference multiplies equal shapes, and only chains and sums read what is left to normalise"
+                )
             }
         }
     }
@@ -399,7 +406,9 @@ impl Value {
         match (self, other) {
             (Self::Map(a), Self::Map(b)) => Self::Map(a - b),
             (Self::Vector(a), Self::Vector(b)) => Self::Vector(a - b),
-            _ => unreachable!("shape inference subtracts equal shapes, and only chains read what is left to normalise"),
+            _ => unreachable!(
+                "shape inference subtracts equal shapes, and only chains and sums read what is left to normalise"
+            ),
         }
     }
 }

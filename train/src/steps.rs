@@ -28,7 +28,7 @@ pub(super) struct Chained {
     pub(super) norm: NodeId,
     /// The kernel.
     pub(super) kernel: Chain,
-    /// Whether its value is left as it is before the norm: all who read it normalise on the way.
+    /// Whether its value is left as it is before the norm: all who read it, chains and sums, normalise on the way.
     pub(super) left: bool,
 }
 
@@ -38,8 +38,8 @@ pub(super) fn singles(graph: &Graph) -> Vec<Step> {
 }
 
 /// The steps to these values of a graph, each after those whose values it reads. What a chain holds and nobody else reads has no step
-/// of its own.
-pub(super) fn chained(graph: &Graph, outputs: &[NodeId]) -> Vec<Step> {
+/// of its own. Whether sums normalise what they read, where it is left to them, is for `sums` to say.
+pub(super) fn chained(graph: &Graph, outputs: &[NodeId], sums: bool) -> Vec<Step> {
     let users = graph.n_users();
     let chains: Vec<Option<Chained>> = graph.ids().map(|id| chain(graph, &users, id)).collect();
     // From the end: a node is needed where a step that is needed reads it.
@@ -56,10 +56,12 @@ pub(super) fn chained(graph: &Graph, outputs: &[NodeId]) -> Vec<Step> {
         }
     }
     steps.reverse();
-    // What a single node reads is normalised, and so is what the network gives.
+    // What a single node reads is normalised, unless it can do that itself, and so is what the network gives.
     let mut whole = vec![false; users.len()];
     for step in &steps {
-        if let Step::Single(id) = step {
+        if let Step::Single(id) = step
+            && !(sums && *graph.op(*id) == Op::Add)
+        {
             graph.inputs(*id).iter().for_each(|input| whole[input.index()] = true);
         }
     }
@@ -168,7 +170,7 @@ mod tests {
             let cell = space.sample(&mut Uniform::new(seed, "steps", 0));
             let graph = space.build(&cell, &scale).expect("the image is large enough");
             let mut made = BTreeSet::new();
-            let steps = chained(&graph, &[last(&graph)]);
+            let steps = chained(&graph, &[last(&graph)], true);
             for step in &steps {
                 assert!(step.reads(&graph).iter().all(|id| made.contains(id)), "{cell:?}: {step:?}");
                 made.insert(step.id());
@@ -207,12 +209,12 @@ mod tests {
     }
 
     #[test]
-    fn a_norm_is_left_to_chains_alone() {
+    fn a_norm_is_left_to_chains_and_sums_alone() {
         let pool = |graph: &mut Graph, node: NodeId| {
             graph.add("pool", Op::GlobalAvgPool, &[node]).expect("shapes fit");
         };
         let (whole, [first, relu, second]) = graph(|graph, [_, _, second]| pool(graph, second));
-        let steps = chained(&whole, &[last(&whole)]);
+        let steps = chained(&whole, &[last(&whole)], true);
         assert_eq!([left(&steps, first), left(&steps, second)], [Some(true), Some(false)]);
         assert!(steps.iter().all(|step| step.id() != relu), "the chain holds the rectifier");
 
@@ -221,7 +223,9 @@ mod tests {
             let sum = graph.add("sum", Op::Add, &[relu, second]).expect("shapes fit");
             pool(graph, sum);
         });
-        let steps = chained(&shared, &[last(&shared)]);
+        let steps = chained(&shared, &[last(&shared)], true);
+        assert_eq!([left(&steps, first), left(&steps, second)], [Some(false), Some(true)]);
+        let steps = chained(&shared, &[last(&shared)], false);
         assert_eq!([left(&steps, first), left(&steps, second)], [Some(false), Some(false)]);
         assert!(steps.contains(&Step::Single(relu)));
     }

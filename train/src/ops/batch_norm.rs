@@ -131,8 +131,7 @@ fn normalise(x: &FlexTensor, gamma: &FlexTensor, beta: &FlexTensor, epsilon: f32
     let affine = Affine { gamma: values(gamma), beta: values(beta), epsilon };
     let area = area(x);
     let statistics = norm::statistics(affine.gamma.len(), area, values(x));
-    let mut y = vec![0.0; values(x).len()];
-    norm::forward(area, values(x), affine, &statistics, &mut y);
+    let y = norm::forward(area, values(x), affine, &statistics);
     (tensor(y, x.layout().shape().clone()), statistics)
 }
 

@@ -339,8 +339,7 @@ impl Inputs {
     fn fill<T: Send>(&self, after: impl Fn(&mut [f32]) -> T + Sync) -> (FlexTensor, Vec<T>) {
         let n = self.x.layout().shape()[0];
         let [channels, height, width] = self.chain.output();
-        let mut y = vec![0.0; n * channels * height * width];
-        let made = self.chain.forward(values(&self.x), self.lines.as_deref(), self.weights(), &mut y, after);
+        let (y, made) = self.chain.forward(values(&self.x), self.lines.as_deref(), self.weights(), after);
         (tensor(y, [n, channels, height, width]), made)
     }
 
@@ -356,16 +355,14 @@ impl Inputs {
         if left {
             return (convolved.clone(), convolved, statistics);
         }
-        let mut y = vec![0.0; values(&convolved).len()];
-        norm::forward(height * width, values(&convolved), learned.affine(), &statistics, &mut y);
+        let y = norm::forward(height * width, values(&convolved), learned.affine(), &statistics);
         (tensor(y, convolved.layout().shape().clone()), convolved, statistics)
     }
 
     /// The gradients of input and weights, where `wanted`.
     fn backward(&self, gradient: &Gradient<'_>, wanted: [bool; 3]) -> [Option<FlexTensor>; 3] {
-        let mut dx = wanted[0].then(|| vec![0.0; values(&self.x).len()]);
-        let weights =
-            self.chain.backward(values(&self.x), self.lines.as_deref(), self.weights(), gradient, dx.as_deref_mut());
+        let (weights, dx) =
+            self.chain.backward(values(&self.x), self.lines.as_deref(), self.weights(), gradient, wanted[0]);
         let [depthwise, dense] = weights.map(Some);
         let like = |made: Option<Vec<f32>>, of: &FlexTensor| Some(tensor(made?, of.layout().shape().clone()));
         [

@@ -12,6 +12,7 @@ mod kernel;
 mod pool;
 mod relu;
 mod resize;
+mod sum;
 #[cfg(test)]
 mod tests;
 
@@ -34,6 +35,7 @@ pub(crate) use kernel::{
 pub use pool::{avg_pool2d, max_pool2d};
 pub use relu::{relu, relu6};
 pub use resize::resize;
+pub(crate) use sum::sum;
 
 /// Which kernels compute on the processor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -68,7 +68,7 @@ trait Pooling: Backend {
 impl Pooling for Flex {
     fn own_avg_pool2d(x: FlexTensor, window: Window) -> FlexTensor {
         let x = in_order(x);
-        planes(&x, window.output, |y| pool::average(&window, values(&x), y))
+        planes(&x, window.output, pool::average(&window, values(&x)))
     }
 
     fn own_max_pool2d(x: FlexTensor, window: Window) -> FlexTensor {
@@ -106,7 +106,7 @@ impl Backward<Flex, 1> for Average {
         let dy = in_order(gradients.consume::<Flex>(&ops.node));
         let [Some(x)] = ops.parents else { return };
         let window = ops.state;
-        let dx = planes(&dy, window.input, |dx| pool::average_backward(&window, values(&dy), dx));
+        let dx = planes(&dy, window.input, pool::average_backward(&window, values(&dy)));
         gradients.register::<Flex>(x.id, dx);
     }
 }
@@ -122,25 +122,18 @@ impl Backward<Flex, 1> for Largest {
         let dy = in_order(gradients.consume::<Flex>(&ops.node));
         let [Some(x)] = ops.parents else { return };
         let (window, chosen) = ops.state;
-        let dx = planes(&dy, window.input, |dx| pool::largest_backward(&window, values(&dy), &chosen, dx));
+        let dx = planes(&dy, window.input, pool::largest_backward(&window, values(&dy), &chosen));
         gradients.register::<Flex>(x.id, dx);
     }
 }
 
 fn largest(x: &FlexTensor, window: &Window) -> (FlexTensor, Vec<u8>) {
-    let mut chosen = Vec::new();
-    let y = planes(x, window.output, |y| {
-        chosen = vec![0; y.len()];
-        pool::largest(window, values(x), y, &mut chosen);
-    });
-    (y, chosen)
+    let (y, chosen) = pool::largest(window, values(x));
+    (planes(x, window.output, y), chosen)
 }
 
-/// A tensor with as many planes as `like`, of `area`, computed by `compute`.
-fn planes(like: &FlexTensor, area: [usize; 2], compute: impl FnOnce(&mut [f32])) -> FlexTensor {
+/// A tensor of as many planes as `like` has, of `area`.
+fn planes(like: &FlexTensor, [height, width]: [usize; 2], made: Vec<f32>) -> FlexTensor {
     let [n, channels] = [0, 1].map(|axis| like.layout().shape()[axis]);
-    let [height, width] = area;
-    let mut made = vec![0.0; n * channels * height * width];
-    compute(&mut made);
     tensor(made, [n, channels, height, width])
 }

@@ -192,6 +192,48 @@ proptest! {
         );
     }
 
+    /// Groups of four images and more are there from 64 images on.
+    #[test]
+    fn narrow_planes_of_many_images(
+        k in prop::sample::select(vec![3usize, 5, 7]),
+        size in [1..12usize, 1..10usize],
+        n in prop::sample::select(vec![64usize, 77, 112]),
+        channels in 2..4usize,
+        to in 1..3usize,
+    ) {
+        let options = |groups| ConvOptions::new([1, 1], [k / 2, k / 2], [1, 1], groups);
+        let inputs = || Inputs { image: [n, channels, size[0], size[1]], weight: [channels, 1, k, k], vector: channels * to };
+        check(inputs(), &|x, w, _| super::conv2d(x, w, None, options(channels)), &|x, w, _| module::conv2d(x, w, None, options(channels)));
+        let window = |kernel: usize| {
+            Window::sliding(size, [kernel; 2], [1; 2], [(kernel / 2, kernel / 2); 2], [1; 2]).expect("the window fits")
+        };
+        let chain = Chain {
+            rectifier: Rectifier::RELU,
+            depthwise: Some(Depthwise { window: window(k), channels }),
+            dense: Some(Dense { window: window(1), from: channels, to }),
+        };
+        let line = |x: &Tensor<4>| Tensor::<1>::ones([to], &x.device());
+        let parameters = |x: &Tensor<4>, w: Tensor<4>, v: Tensor<1>| super::Parameters {
+            depthwise: Some(w.reshape([-1])),
+            dense: Some(v),
+            gamma: line(x),
+            beta: line(x),
+            epsilon: 1.0,
+        };
+        check(
+            inputs(),
+            &|x, w, v| {
+                let parameters = parameters(&x, w, v);
+                super::chain_norm_train((x, None), chain, parameters, false).0.output
+            },
+            &|x, w, v| {
+                let y = module::conv2d(activation::relu(x.clone()), w, None, options(channels));
+                let y = module::conv2d(y, v.reshape([to, channels, 1, 1]), None, ConvOptions::new([1, 1], [0, 0], [1, 1], 1));
+                module::batch_norm_train(y, line(&x), line(&x), 1.0).output
+            },
+        );
+    }
+
     #[test]
     fn chains_with_norm(
         rectifier in 0..3usize,
@@ -344,6 +386,44 @@ fn a_norm_may_be_left_to_the_reader() {
             }
         };
         check(inputs, &run(true), &run(false));
+    }
+}
+
+/// Norms that a sum applies are as good as applied before; so is a sum of one that is left and one that is done.
+#[test]
+fn a_norm_may_be_left_to_a_sum() {
+    let (channels, size) = (5, [6, 7]);
+    let window = Window::sliding(size, [1; 2], [1; 2], [(0, 0); 2], [1; 2]).expect("the window fits");
+    let chain = Chain {
+        rectifier: Rectifier::RELU,
+        depthwise: None,
+        dense: Some(Dense { window, from: channels, to: channels }),
+    };
+    for left_at_most in [[true, true], [true, false], [false, true]] {
+        let inputs = Inputs {
+            image: [20, channels, size[0], size[1]],
+            weight: [channels, channels, 1, 1],
+            vector: channels * channels,
+        };
+        let run = |left: [bool; 2]| {
+            move |x: Tensor<4>, w: Tensor<4>, v: Tensor<1>| {
+                let side = |dense: Tensor<1>, left: bool, start: f32| {
+                    let values: Vec<f32> = (0..channels).map(|at| start + 0.3 * at as f32).collect();
+                    let line = || Tensor::<1>::from_data(TensorData::new(values.clone(), [channels]), &x.device());
+                    let parameters = super::Parameters {
+                        depthwise: None,
+                        dense: Some(dense),
+                        gamma: line(),
+                        beta: line(),
+                        epsilon: 1e-3,
+                    };
+                    let (made, lines) = super::chain_norm_train((x.clone(), None), chain, parameters, left);
+                    (made.output, lines)
+                };
+                super::sum(side(w.reshape([-1]), left[0], 0.8), side(v, left[1], -0.4))
+            }
+        };
+        check(inputs, &run(left_at_most), &run([false, false]));
     }
 }
 

@@ -2,10 +2,12 @@
 //! image by image: what stands between them stays in the cache and is computed again for the gradients.
 
 use kernels::plane::run;
+use memory::Part;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::{
+    computed,
     dense::{Dense, Phases, correlate, match_dense},
     depthwise::{self, Depthwise},
     entry::Entry,
@@ -96,45 +98,49 @@ impl Chain {
     ///
     /// # Shapes
     /// - x: `[n, channels, input]`
-    /// - y: `[n, channels, output]`
+    /// - returns `[n, channels, output]`, and what `after` returned
     pub(crate) fn forward<T: Send>(
         &self,
         x: &[f32],
         lines: Option<&[Line]>,
         weights: Weights<'_>,
-        y: &mut [f32],
         after: impl Fn(&mut [f32]) -> T + Sync,
-    ) -> Vec<T> {
+    ) -> (Vec<f32>, Vec<T>) {
         let [from, to] = self.sizes();
-        let images = group(y.len() / to);
+        let n = x.len() / from;
+        let images = group(n);
         let panels = self.dense.map(|dense| dense.ahead(weights[1]));
         let prepared = Prepared { entries: self.entries(lines), depthwise: weights[0], panels };
-        let tasks = y.par_chunks_mut(images * to).zip(x.par_chunks(images * from));
-        let convolve = |(y, x): (&mut [f32], &[f32])| {
-            self.forward_group(x, &prepared, y);
-            after(y)
-        };
-        tasks.map(convolve).collect()
+        let convolve = |x: &[f32], y: Part<'_>| after(self.forward_group(x, &prepared, y));
+        computed(n * to, images * to, x.par_chunks(images * from), convolve)
     }
 
-    fn forward_group(&self, x: &[f32], prepared: &Prepared<'_>, y: &mut [f32]) {
+    fn forward_group<'a>(&self, x: &[f32], prepared: &Prepared<'_>, y: Part<'a>) -> &'a mut [f32] {
         let Prepared { entries, depthwise: weights, panels } = prepared;
         let ([from, to], [channels, area]) = (self.sizes(), self.input());
         let [out, height, width] = self.output();
         let images = y.len() / to;
         let (Some(panels), Some(dense)) = (panels, &self.dense) else {
-            let Some(depthwise) = &self.depthwise else { return };
+            let values = y.zeroed();
+            let Some(depthwise) = &self.depthwise else { return values };
             let x = Planes::new(x, Layout::batch(channels, area, images));
-            let y = PlanesMut::new(y, Layout::batch(out, height * width, images));
-            return run(&depthwise.window, depthwise::Forward { depthwise, entries, weights, x, y });
+            let y = PlanesMut::new(values, Layout::batch(out, height * width, images));
+            run(&depthwise.window, depthwise::Forward { depthwise, entries, weights, x, y });
+            return values;
         };
         if !dense.is_pointwise() {
-            return correlate(dense, panels, entries, x, y);
+            let y = y.zeroed();
+            correlate(dense, panels, entries, x, y);
+            return y;
         }
         let [middle, middle_area] = self.middle();
-        let mut sheet = Sheet::new(middle, middle_area, 1);
-        for (x, y) in x.chunks_exact(from).zip(y.chunks_exact_mut(to)) {
-            let x = Planes::new(x, Layout::batch(channels, area, 1));
+        // Only narrow planes gain by standing side by side; of others one fits the first cache better than several.
+        let most = if width <= NARROW { at_once(height * width, images) } else { 1 };
+        let mut sheet = Sheet::new(middle, middle_area, most);
+        y.filled(most * to, |nth, y| {
+            let n = y.len() / to;
+            let sheet = sheet.first(n);
+            let x = Planes::new(&x[nth * most * from..][..n * from], Layout::batch(channels, area, n));
             match &self.depthwise {
                 Some(depthwise) => {
                     let y = sheet.planes_mut();
@@ -143,24 +149,25 @@ impl Chain {
                 None => gather(dense, entries, x, sheet.planes_mut()),
             }
             let pitch = height * width;
-            multiply_image(panels, &sheet, 0, y, pitch, pitch);
-        }
+            for (image, y) in y.chunks_exact_mut(to).enumerate() {
+                multiply_image(panels, sheet, image, y, pitch, pitch);
+            }
+        })
     }
 
-    /// The gradients of input and weights; that of the input is not computed where it is not wanted.
+    /// The gradients of both weights, and of the input where it is wanted.
     ///
     /// # Shapes
-    /// - x, dx: `[n, channels, input]`
+    /// - x: `[n, channels, input]`, and its gradient
     /// - gradient: `[n, channels, output]`
-    /// - returns the gradients of both weights
     pub(crate) fn backward(
         &self,
         x: &[f32],
         lines: Option<&[Line]>,
         weights: Weights<'_>,
         gradient: &Gradient<'_>,
-        dx: Option<&mut [f32]>,
-    ) -> [Vec<f32>; 2] {
+        wants_dx: bool,
+    ) -> ([Vec<f32>; 2], Option<Vec<f32>>) {
         let [from, to] = self.sizes();
         let images = group(gradient.dy.len() / to);
         let phases = self.dense.filter(|it| !it.is_pointwise()).and_then(|it| Phases::new(&it, weights[1]));
@@ -168,11 +175,7 @@ impl Chain {
         let panels = self.dense.filter(|_| phases.is_none()).map(|dense| dense.back(weights[1]));
         let prepared = Prepared { entries: self.entries(lines), depthwise: weights[0], panels };
         let n_groups = gradient.dy.len().div_ceil(images * to);
-        let dx: Vec<Option<&mut [f32]>> = match dx {
-            Some(dx) => dx.chunks_mut(images * from).map(Some).collect(),
-            None => (0..n_groups).map(|_| None).collect(),
-        };
-        let part = |(idx, dx): (usize, Option<&mut [f32]>)| {
+        let part = |idx: usize, dx: Option<Part<'_>>| {
             let cut = |all: &[f32], image: usize| {
                 let start = idx * images * image;
                 start..all.len().min(start + images * image)
@@ -182,7 +185,7 @@ impl Chain {
                 norm: gradient.norm.map(|(y, curves)| (&y[cut(y, to)], curves)),
             };
             let mut parts = weights.map(|it| vec![0.0; it.len()]);
-            let x = &x[cut(x, from)];
+            let (x, dx) = (&x[cut(x, from)], dx.map(Part::zeroed));
             match self.dense.as_ref().filter(|it| !it.is_pointwise()) {
                 Some(dense) => {
                     backward_dense(dense, x, &prepared, phases.as_ref(), &gradient, dx, &mut parts[1]);
@@ -191,8 +194,15 @@ impl Chain {
             }
             parts
         };
-        let parts: Vec<[Vec<f32>; 2]> = dx.into_par_iter().enumerate().map(part).collect();
-        [0, 1].map(|which| sum_groups(parts.iter().map(|part| part[which].as_slice()), weights[which].len()))
+        let groups = (0..n_groups).into_par_iter();
+        let (dx, parts): (_, Vec<[Vec<f32>; 2]>) = if wants_dx {
+            let (dx, parts) = computed(x.len(), images * from, groups, |idx, dx| part(idx, Some(dx)));
+            (Some(dx), parts)
+        } else {
+            (None, groups.map(|idx| part(idx, None)).collect())
+        };
+        let sum = |which: usize| sum_groups(parts.iter().map(|part| part[which].as_slice()), weights[which].len());
+        ([sum(0), sum(1)], dx)
     }
 
     /// Of chains whose last convolution is pointwise, or depthwise.
@@ -208,7 +218,7 @@ impl Chain {
         let ([from, to], [channels, area]) = (self.sizes(), self.input());
         let [out, height, width] = self.output();
         let [middle, middle_area] = self.middle();
-        let most = (LONG / height.max(1) / width.max(1)).clamp(1, gradient.dy.len() / to);
+        let most = at_once(height * width, gradient.dy.len() / to);
         let mut dz = Sheet::new(out, height * width, most);
         let mut dmiddle = panels.as_ref().map(|_| Sheet::new(middle, middle_area, most));
         let mut again = panels.as_ref().map(|_| Sheet::new(middle, middle_area, most));
@@ -295,25 +305,33 @@ fn backward_dense(
 /// Pixels that a row should have whose products are added up.
 const LONG: usize = 1024;
 
+/// Pixels of a row that one vector holds.
+const NARROW: usize = 8;
+
+/// Images of so many pixels that are worked on at once, of `n`.
+fn at_once(area: usize, n: usize) -> usize {
+    (LONG / area.max(1)).clamp(1, n.max(1))
+}
+
 impl<'a> Gradient<'a> {
     /// That of some images of `channels` channels.
-    fn part(&self, range: std::ops::Range<usize>, channels: usize, images: usize) -> Part<'a> {
+    fn part(&self, range: std::ops::Range<usize>, channels: usize, images: usize) -> Portion<'a> {
         let dy = &self.dy[range.clone()];
         let layout = Layout::batch(channels, dy.len() / images / channels, images);
         let norm = self.norm.map(|(y, curves)| (Planes::new(&y[range], layout), curves));
-        Part { channels, images, dy: Planes::new(dy, layout), norm }
+        Portion { channels, images, dy: Planes::new(dy, layout), norm }
     }
 }
 
 /// The gradient of a few images.
-struct Part<'a> {
+struct Portion<'a> {
     channels: usize,
     images: usize,
     dy: Planes<'a>,
     norm: Option<(Planes<'a>, &'a [Curve])>,
 }
 
-impl Part<'_> {
+impl Portion<'_> {
     fn write(&self, mut dz: PlanesMut<'_>) {
         vectorised(
             #[inline(always)]

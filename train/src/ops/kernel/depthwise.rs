@@ -1,9 +1,11 @@
 //! Depthwise convolution: every channel has a window of its own.
 
+use std::ops::Range;
+
 use kernels::{
     Padded, Window,
     depthwise::taps,
-    plane::{Across, Task, WeightedSum, fold},
+    plane::{Across, Task, WeightedSum, fold, fold_beside},
     simd::load,
 };
 use pulp::Simd;
@@ -37,12 +39,14 @@ impl Task for Forward<'_> {
         let Self { depthwise: Depthwise { window, channels }, entries, weights, x, mut y } = self;
         let mut scratch = vec![0.0; window.areas()[0]];
         let across = Across::forward(window);
-        let mut padded = Padded::under::<S>(window, 0.0);
+        let mut padded: [Padded; BESIDE] = std::array::from_fn(|_| Padded::under::<S>(window, 0.0));
         for channel in 0..*channels {
-            let taps = taps::<K>(weights, channel);
-            for image in 0..x.images() {
-                entries[channel].fill(simd, &mut padded, x.plane(channel, image), window.input[1], &mut scratch);
-                fold(simd, &across, &padded, WeightedSum { taps, start: 0.0 }, y.plane(channel, image));
+            let sum = WeightedSum { taps: taps::<K>(weights, channel), start: 0.0 };
+            for images in beside(across.is_narrow::<S>(), x.images()) {
+                for (padded, image) in padded.iter_mut().zip(images.clone()) {
+                    entries[channel].fill(simd, padded, x.plane(channel, image), window.input[1], &mut scratch);
+                }
+                fold_images(simd, &across, &padded, sum, &mut y, channel, images);
             }
         }
     }
@@ -71,9 +75,10 @@ impl Task for Backward<'_> {
         let [columns_in, columns_out] = [window.input[1], window.output[1]];
         let ahead = Across::forward(window);
         let back = Across::backward(window);
+        let narrow = ahead.is_narrow::<S>() && back.is_narrow::<S>();
         let left = window.reach(1) - window.start[1];
-        let mut x_padded = Padded::under::<S>(window, 0.0);
-        let mut dy_padded = Padded::over::<S>(window);
+        let mut x_padded: [Padded; BESIDE] = std::array::from_fn(|_| Padded::under::<S>(window, 0.0));
+        let mut dy_padded: [Padded; BESIDE] = std::array::from_fn(|_| Padded::over::<S>(window));
         // With a stride the gradient is spread out above; the weights need it dense.
         let mut dy_dense = (window.stride[1] > 1)
             .then(|| Padded::new::<S>(window.output[0], columns_out.next_multiple_of(S::F32_LANES), 0, 1, 1));
@@ -82,32 +87,68 @@ impl Task for Backward<'_> {
             let mut flipped = *taps;
             flipped.as_flattened_mut().reverse();
             let mut sums = [[simd.splat_f32s(0.0); K]; K];
-            for image in 0..x.images() {
-                let (x, dy) = (x.plane(channel, image), dy.plane(channel, image));
-                entries[channel].fill(simd, &mut x_padded, x, columns_in, &mut scratch[..area[0]]);
+            for images in beside(narrow, x.images()) {
+                for (at, image) in images.clone().enumerate() {
+                    let (x, dy) = (x.plane(channel, image), dy.plane(channel, image));
+                    entries[channel].fill(simd, &mut x_padded[at], x, columns_in, &mut scratch[..area[0]]);
+                    Entry::PLAIN.fill(simd, &mut dy_padded[at], dy, columns_out, &mut scratch[..area[1]]);
+                }
                 if let Some(y) = &mut y {
-                    fold(simd, &ahead, &x_padded, WeightedSum { taps, start: 0.0 }, y.plane(channel, image));
+                    let sum = WeightedSum { taps, start: 0.0 };
+                    fold_images(simd, &ahead, &x_padded, sum, y, channel, images.clone());
                 }
-                Entry::PLAIN.fill(simd, &mut dy_padded, dy, columns_out, &mut scratch[..area[1]]);
                 if let Some(dx) = &mut dx {
-                    let dx = dx.plane(channel, image);
-                    fold(simd, &back, &dy_padded, WeightedSum { taps: &flipped, start: 0.0 }, dx);
-                    entries[channel].mask(simd, x, dx);
-                }
-                let (dense, left) = match &mut dy_dense {
-                    Some(dense) => {
-                        Entry::PLAIN.fill(simd, dense, dy, columns_out, &mut scratch[..area[1]]);
-                        (&*dense, 0)
+                    let sum = WeightedSum { taps: &flipped, start: 0.0 };
+                    fold_images(simd, &back, &dy_padded, sum, dx, channel, images.clone());
+                    for image in images.clone() {
+                        entries[channel].mask(simd, x.plane(channel, image), dx.plane(channel, image));
                     }
-                    None => (&dy_padded, left),
-                };
-                match_up::<S, K>(simd, &ahead, &x_padded, dense, left, &mut sums);
+                }
+                for (at, image) in images.enumerate() {
+                    let (dense, left) = match &mut dy_dense {
+                        Some(dense) => {
+                            let dy = dy.plane(channel, image);
+                            Entry::PLAIN.fill(simd, dense, dy, columns_out, &mut scratch[..area[1]]);
+                            (&*dense, 0)
+                        }
+                        None => (&dy_padded[at], left),
+                    };
+                    match_up::<S, K>(simd, &ahead, &x_padded[at], dense, left, &mut sums);
+                }
             }
             let dw = &mut dw[channel * K * K..][..K * K];
             for (dw, sum) in dw.iter_mut().zip(sums.as_flattened()) {
                 *dw += simd.reduce_sum_f32s(*sum);
             }
         }
+    }
+}
+
+/// Planes of so many images are taken at once where they are narrow.
+const BESIDE: usize = 4;
+
+/// All of `n` images, in the order of their planes: [`BESIDE`] at once where they are narrow, else one by one.
+#[inline(always)]
+fn beside(narrow: bool, n: usize) -> impl Iterator<Item = Range<usize>> {
+    let together = if narrow { n - n % BESIDE } else { 0 };
+    let many = (0..together).step_by(BESIDE).map(|first| first..first + BESIDE);
+    many.chain((together..n).map(|image| image..image + 1))
+}
+
+/// Folds the planes of one channel of these images, one of them or [`BESIDE`].
+#[inline(always)]
+fn fold_images<S: Simd, const K: usize>(
+    simd: S,
+    across: &Across,
+    padded: &[Padded; BESIDE],
+    sum: WeightedSum<'_, K>,
+    y: &mut PlanesMut<'_>,
+    channel: usize,
+    images: Range<usize>,
+) {
+    match images.len() {
+        1 => fold(simd, across, &padded[0], sum, y.plane(channel, images.start)),
+        _ => fold_beside(simd, across, padded, sum, y.beside(channel, images.start)),
     }
 }
 

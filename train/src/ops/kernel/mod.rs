@@ -17,6 +17,8 @@ mod product;
 pub(crate) mod relu;
 
 use kernels::simd::vectorised;
+use memory::{Part, Unwritten};
+use rayon::prelude::*;
 
 /// Largest number of groups that a batch is divided into.
 const MAX_GROUPS: usize = 16;
@@ -24,6 +26,23 @@ const MAX_GROUPS: usize = 16;
 /// Images a group, of a batch of `n`.
 fn group(n: usize) -> usize {
     n.div_ceil(MAX_GROUPS).max(1)
+}
+
+/// `len` values, `size` for each item of `from`, which `compute` fills; and what it returned.
+fn computed<I, T>(
+    len: usize,
+    size: usize,
+    from: I,
+    compute: impl Fn(I::Item, Part<'_>) -> T + Sync,
+) -> (Vec<f32>, Vec<T>)
+where
+    I: IndexedParallelIterator,
+    T: Send,
+{
+    let mut values = Unwritten::new(len);
+    let parts = values.parts(size).into_par_iter();
+    let made = parts.zip(from).map(|(part, from)| compute(from, part)).collect();
+    (values.finish(), made)
 }
 
 /// Adds up the parts of `n` values that groups made, in order.

@@ -1,10 +1,11 @@
 //! Batch norm with the statistics of the batch (Ioffe and Szegedy), forward and backward in two
 //! passes over the data each.
 
+use memory::Part;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::{group, vectorised};
+use super::{computed, group, vectorised};
 
 /// Mean and biased variance of each channel, `[channels]` each.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -55,22 +56,55 @@ pub(crate) struct Affine<'a> {
 /// `y = gamma (x - mean) / sqrt(variance + epsilon) + beta`.
 ///
 /// # Shapes
-/// - x, y: `[n, channels, area]`
-pub(crate) fn forward(area: usize, x: &[f32], affine: Affine<'_>, statistics: &Statistics, y: &mut [f32]) {
+/// - x, and what is returned: `[n, channels, area]`
+pub(crate) fn forward(area: usize, x: &[f32], affine: Affine<'_>, statistics: &Statistics) -> Vec<f32> {
     let lines = lines(affine, statistics);
-    let images = group(x.len() / (lines.len() * area)) * lines.len() * area;
-    y.par_chunks_mut(images).zip(x.par_chunks(images)).for_each(|(y, x)| {
-        vectorised(
-            #[inline(always)]
-            || {
-                for ((y, x), line) in y.chunks_exact_mut(area).zip(x.chunks_exact(area)).zip(lines.iter().cycle()) {
-                    for (y, x) in y.iter_mut().zip(x) {
-                        *y = line.at(*x);
+    let image = lines.len() * area;
+    let images = group(x.len() / image) * image;
+    let normalise = |x: &[f32], y: Part<'_>| {
+        y.filled(image, |nth, y| {
+            let x = &x[nth * image..][..image];
+            vectorised(
+                #[inline(always)]
+                || {
+                    for ((y, x), line) in y.chunks_exact_mut(area).zip(x.chunks_exact(area)).zip(&lines) {
+                        for (y, x) in y.iter_mut().zip(x) {
+                            *y = line.at(*x);
+                        }
                     }
-                }
-            },
-        );
-    });
+                },
+            );
+        });
+    };
+    computed(x.len(), images, x.par_chunks(images), normalise).0
+}
+
+/// The sum of two tensors, each normalised as its lines say, or as it is.
+///
+/// # Shapes
+/// - both, and what is returned: `[n, channels, area]`
+pub(crate) fn sum(channels: usize, area: usize, [a, b]: [&[f32]; 2], lines: [Option<&[Line]>; 2]) -> Vec<f32> {
+    let image = channels * area;
+    let images = group(a.len() / image.max(1)) * image;
+    let line = |of: usize, channel: usize| lines[of].map_or(Line::PLAIN, |lines| lines[channel]);
+    let add = |(a, b): (&[f32], &[f32]), y: Part<'_>| {
+        y.filled(image, |nth, y| {
+            let (a, b) = (&a[nth * image..][..image], &b[nth * image..][..image]);
+            vectorised(
+                #[inline(always)]
+                || {
+                    let planes = a.chunks_exact(area).zip(b.chunks_exact(area)).zip(y.chunks_exact_mut(area));
+                    for (channel, ((a, b), y)) in planes.enumerate() {
+                        let (of_a, of_b) = (line(0, channel), line(1, channel));
+                        for ((y, a), b) in y.iter_mut().zip(a).zip(b) {
+                            *y = of_a.at(*a) + of_b.at(*b);
+                        }
+                    }
+                },
+            );
+        });
+    };
+    computed(a.len(), images, a.par_chunks(images).zip(b.par_chunks(images)), add).0
 }
 
 /// As [`forward`] where the values stand, on this thread.
@@ -245,9 +279,9 @@ impl WithSimd for Measure<'_> {
         let Self { channels, area, x } = self;
         let mut all = vec![Moments::default(); channels];
         for (at, plane) in x.chunks_exact(area).enumerate() {
-            let mean = sum(simd, plane, plane, |x, _| x, |x, _| x) / area as f32;
+            let mean = total(simd, plane, plane, |x, _| x, |x, _| x) / area as f32;
             let center = simd.splat_f32s(mean);
-            let squares = sum(
+            let squares = total(
                 simd,
                 plane,
                 plane,
@@ -280,9 +314,14 @@ impl WithSimd for Sums<'_> {
         for (at, (x, dy)) in x.chunks_exact(area).zip(dy.chunks_exact(area)).enumerate() {
             let channel = at % mean.len();
             let center = simd.splat_f32s(mean[channel]);
-            let plain = sum(simd, dy, dy, |dy, _| dy, |dy, _| dy);
-            let along =
-                sum(simd, dy, x, |dy, x| simd.mul_f32s(dy, simd.sub_f32s(x, center)), |dy, x| dy * (x - mean[channel]));
+            let plain = total(simd, dy, dy, |dy, _| dy, |dy, _| dy);
+            let along = total(
+                simd,
+                dy,
+                x,
+                |dy, x| simd.mul_f32s(dy, simd.sub_f32s(x, center)),
+                |dy, x| dy * (x - mean[channel]),
+            );
             all[channel] = [all[channel][0] + f64::from(plain), all[channel][1] + f64::from(along)];
         }
         all
@@ -291,7 +330,7 @@ impl WithSimd for Sums<'_> {
 
 /// The sum of `lanes`, and of `single` for the last few values, over pairs of values.
 #[inline(always)]
-fn sum<S: Simd>(
+fn total<S: Simd>(
     simd: S,
     a: &[f32],
     b: &[f32],

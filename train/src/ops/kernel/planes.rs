@@ -67,6 +67,20 @@ impl<'a> PlanesMut<'a> {
     }
 }
 
+impl PlanesMut<'_> {
+    /// The same of `P` images from `first` on.
+    #[inline(always)]
+    pub(super) fn beside<const P: usize>(&mut self, channel: usize, first: usize) -> [&mut [f32]; P] {
+        let Layout { area, .. } = self.layout;
+        let layout = self.layout;
+        let places = std::array::from_fn(|nth| {
+            let start = layout.at(channel, first + nth);
+            start..start + area
+        });
+        self.values.get_disjoint_mut(places).expect("planes of different images are apart")
+    }
+}
+
 /// Planes in the cache: all images of a channel, then the next channel. Between them stand zeros, so that a channel
 /// is one row of whole vectors.
 pub(super) struct Sheet {

@@ -10,59 +10,69 @@ use kernels::{
     pool::shares,
     simd::{load, store_cut},
 };
+use memory::Part;
 use pulp::Simd;
 use rayon::prelude::*;
 
-use super::group;
+use super::{computed, group};
 
 /// Averages.
 ///
 /// # Shapes
 /// - x: `[n, channels, input]`, as planes
-/// - y: `[n, channels, output]`
-pub(crate) fn average(window: &Window, x: &[f32], y: &mut [f32]) {
+/// - returns `[n, channels, output]`
+pub(crate) fn average(window: &Window, x: &[f32]) -> Vec<f32> {
     let [from, to] = window.areas();
-    let planes = group(y.len() / to);
-    let shares = &shares(window);
-    let tasks = y.par_chunks_mut(planes * to).zip(x.par_chunks(planes * from));
-    tasks.for_each(|(y, x)| kernels::pool::average(window, shares, x, y));
+    let n = x.len() / from;
+    let (planes, shares) = (group(n), &shares(window));
+    let average = |x: &[f32], y: Part<'_>| kernels::pool::average(window, shares, x, y.zeroed());
+    computed(n * to, planes * to, x.par_chunks(planes * from), average).0
 }
 
 /// The gradient of the input of [`average`].
 ///
 /// # Shapes
 /// - dy: `[n, channels, output]`
-/// - dx: `[n, channels, input]`
-pub(crate) fn average_backward(window: &Window, dy: &[f32], dx: &mut [f32]) {
+/// - returns `[n, channels, input]`
+pub(crate) fn average_backward(window: &Window, dy: &[f32]) -> Vec<f32> {
     let [from, to] = window.areas();
-    let planes = group(dy.len() / to);
-    let shares = &shares(window);
-    let tasks = dx.par_chunks_mut(planes * from).zip(dy.par_chunks(planes * to));
-    tasks.for_each(|(dx, dy)| run(window, AverageBackward { window, shares, dy, dx }));
+    let n = dy.len() / to;
+    let (planes, shares) = (group(n), &shares(window));
+    let spread = |dy: &[f32], dx: Part<'_>| run(window, AverageBackward { window, shares, dy, dx: dx.zeroed() });
+    computed(n * from, planes * from, dy.par_chunks(planes * to), spread).0
 }
 
 /// Takes the largest values and notes the taps that they came from, counted row by row.
 ///
 /// # Shapes
 /// - x: `[n, channels, input]`
-/// - y, chosen: `[n, channels, output]`
-pub(crate) fn largest(window: &Window, x: &[f32], y: &mut [f32], chosen: &mut [u8]) {
+/// - returns both as `[n, channels, output]`
+pub(crate) fn largest(window: &Window, x: &[f32]) -> (Vec<f32>, Vec<u8>) {
     let [from, to] = window.areas();
-    let planes = group(y.len() / to);
-    let tasks = y.par_chunks_mut(planes * to).zip(chosen.par_chunks_mut(planes * to)).zip(x.par_chunks(planes * from));
-    tasks.for_each(|((y, chosen), x)| run(window, Largest { window, x, y, chosen }));
+    let n = x.len() / from;
+    let planes = group(n);
+    let mut chosen = vec![0; n * to];
+    let tasks = x.par_chunks(planes * from).zip(chosen.par_chunks_mut(planes * to));
+    let take = |(x, chosen): (&[f32], &mut [u8]), y: Part<'_>| {
+        run(window, Largest { window, x, y: y.zeroed(), chosen });
+    };
+    (computed(n * to, planes * to, tasks, take).0, chosen)
 }
 
 /// The gradient of the input of [`largest`].
 ///
 /// # Shapes
 /// - dy, chosen: `[n, channels, output]`
-/// - dx: `[n, channels, input]`
-pub(crate) fn largest_backward(window: &Window, dy: &[f32], chosen: &[u8], dx: &mut [f32]) {
+/// - returns `[n, channels, input]`
+pub(crate) fn largest_backward(window: &Window, dy: &[f32], chosen: &[u8]) -> Vec<f32> {
     let [from, to] = window.areas();
-    let planes = group(dy.len() / to);
-    let tasks = dx.par_chunks_mut(planes * from).zip(dy.par_chunks(planes * to).zip(chosen.par_chunks(planes * to)));
-    tasks.for_each(|(dx, (dy, chosen))| run(window, LargestBackward { window, dy, chosen, dx }));
+    let n = dy.len() / to;
+    let planes = group(n);
+    let tasks = dy.par_chunks(planes * to).zip(chosen.par_chunks(planes * to));
+    let gather = |(dy, chosen): (&[f32], &[u8]), dx: Part<'_>| {
+        run(window, LargestBackward { window, dy, chosen, dx: dx.zeroed() });
+    };
+    computed(n * from, planes * from, tasks, gather).0
 }
 
 struct AverageBackward<'a> {
