@@ -81,7 +81,7 @@ const SEARCH_HELP: &str = "\
 Examples:
   pipeline search --target rpi4 --preset demo
   pipeline search --target rpi4 --data photos/ --max-latency 20ms --max-params 500k
-  pipeline search --target rpi4 --data novel/ --max-latency 2ms     # text: train.txt, valid.txt, test.txt
+  pipeline search --target rpi4 --data novel/ --max-latency 4ms     # text: train.txt, valid.txt, test.txt
   pipeline search --target host --device local --max-latency 2ms --deadline 30min
   pipeline search --target rpi4 --device pi --max-latency 20ms      # see pipeline device --help
   pipeline search --target rpi5 --supernet runs/first               # another board, the same shared weights

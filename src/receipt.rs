@@ -310,11 +310,11 @@ pub struct DataCard {
     pub shape: [usize; 3],
     /// Class names.
     pub classes: Vec<String>,
-    /// Images weights learned from.
+    /// Images, clips or segments of text that weights learned from.
     pub train: usize,
-    /// Images that choices were made by.
+    /// Those that choices were made by.
     pub validation: usize,
-    /// Images that only the final accuracy was taken on.
+    /// Images, clips or words that only the final score was taken on.
     pub test: usize,
     /// Mean of each channel.
     pub mean: Vec<f32>,
