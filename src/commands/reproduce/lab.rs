@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ::data::{Amount, Augment, IGNORED, Normalisation, Options, Tally, Task, TextOptions, split};
+use ::data::{Amount, Augment, IGNORED, Listed, Normalisation, Options, Tally, Task, TextOptions, listed, split};
 use ::export::Metadata;
 use ::train::{
     Compute, Recipe, Schedule, TrainingSet,
@@ -60,7 +60,7 @@ const SETUP: &str = "setup.json";
 pub(super) struct Lab {
     paper: Paper,
     pub(super) name: String,
-    /// Whether it is the text of the figures that were printed of language models.
+    /// Whether the printed figures are of these data, by their counts.
     pub(super) is_same_data: bool,
     pub(super) set: TrainingSet,
     test: Arc<::data::Part>,
@@ -93,8 +93,10 @@ impl Lab {
         let text = args.scale.text();
         let text = TextOptions { vocabulary: args.vocabulary.unwrap_or(text.vocabulary), ..text };
         let source = open_source(&name, Options { text, ..Options::default() })?;
-        let is_same_data = source.is_penn_treebank();
         let part = Arc::new(source.train()?);
+        let is_listed =
+            |it: &Listed| (it.shape, it.n_classes, it.n_train) == (part.shape, part.classes.len(), part.len());
+        let is_same_data = source.is_penn_treebank() || paper.data().and_then(listed).is_some_and(is_listed);
         if part.task != paper.task() {
             let (theirs, this) = (paper.task(), part.task);
             return Err(exit::usage(format!(

@@ -101,6 +101,9 @@ struct Reproduction {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     guards: Vec<Guard>,
     printed: Vec<Printed>,
+    /// The data set of those.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    printed_on: Option<String>,
     /// Printed figures of other data sets, which say nothing about these.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     elsewhere: Vec<Elsewhere>,
@@ -140,6 +143,7 @@ pub fn run(args: &ReproduceArgs) -> Result<Exit> {
         seed: args.seed,
         guards: lab.guards.clone(),
         printed: args.paper.printed().to_vec(),
+        printed_on: args.paper.data().filter(|_| !args.paper.printed().is_empty()).map(str::to_owned),
         elsewhere: args.paper.elsewhere().to_vec(),
         is_same_data: lab.is_same_data,
         ours,
@@ -227,7 +231,9 @@ fn show(it: &Reproduction) {
     }
     for Printed { what, error, params, tag } in &it.printed {
         let params = params.map_or(String::new(), |it| format!("  {it} M parameters"));
-        terminal::print(&format!("printed    {what}: {error} % test error{params}  [{tag}]"));
+        let other = if it.is_same_data { "" } else { "; another data set, cannot be compared" };
+        let on = it.printed_on.as_deref().map_or(String::new(), |name| format!(" on {name}"));
+        terminal::print(&format!("printed    {what}: {error} % test error{on}{params}  [{tag}{other}]"));
     }
     terminal::print(&format!("verdict    {}", it.verdict));
 }

@@ -1,6 +1,6 @@
 //! What a reproduction shows.
 
-use ::data::Task;
+use ::data::{Task, listed};
 
 use super::Outcome;
 use crate::{
@@ -27,6 +27,14 @@ pub(super) fn verdict(
             "the printed figures are of another data set: nothing to compare with".to_owned()
         }
         None => "the paper's figures are lost: nothing to compare with".to_owned(),
+        Some(_) if !is_same_data => {
+            let theirs = args
+                .paper
+                .data()
+                .and_then(listed)
+                .map_or("another data set", |it| it.title.split(',').next().unwrap_or(it.title));
+            format!("the printed error is of {theirs}: nothing to compare with")
+        }
         Some(_) if args.scale != ReproductionScale::Paper => {
             "the printed error cannot be decided at this scale".to_owned()
         }
