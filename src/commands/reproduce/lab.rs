@@ -403,7 +403,12 @@ impl Lab {
         // Uniform networks of a large space may all be outside of hard bounds.
         let random = match found.is_empty() {
             true => None,
-            false => Some(self.finish(space, "random", effort.evaluations, found, &effort.full)?),
+            false => {
+                let n = study.trials().iter().filter(|it| it.strategy == "random" && it.accuracy.is_some()).count();
+                let outcome = self.finish(space, "random", n, found, &effort.full)?;
+                let allowed = (n < effort.evaluations).then_some(effort.evaluations);
+                Some(Outcome { found: Found { allowed, ..outcome.found }, ..outcome })
+            }
         };
         Ok((ours, random))
     }
@@ -567,7 +572,7 @@ impl Lab {
         let build = |scale: &Scale| space.build(&best.arch, scale).map_err(search::Error::from);
         let networks = [build(&full.trained())?, build(full)?];
         let architecture = serde_json::to_value(&best.arch)?;
-        self.train(strategy, networks, Found { trials, search_accuracy: best.accuracy, architecture })
+        self.train(strategy, networks, Found { trials, allowed: None, search_accuracy: best.accuracy, architecture })
     }
 
     /// Trains a network, which is deployed with what stands before it, and asks it the test part, once.

@@ -79,6 +79,9 @@ struct Words {
 struct Found {
     /// Networks trained or scored.
     trials: usize,
+    /// How many equal cost would have allowed, where fewer were found within the budget.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    allowed: Option<usize>,
     /// Validation accuracy while searching, in `[0, 1]`: for choosing, not for quoting.
     search_accuracy: f64,
     architecture: serde_json::Value,

@@ -32,8 +32,8 @@ pub(super) fn verdict(
                 .paper
                 .data()
                 .and_then(listed)
-                .map_or("another data set", |it| it.title.split(',').next().unwrap_or(it.title));
-            format!("the printed error is of {theirs}: nothing to compare with")
+                .map_or("other data", |it| it.title.split(',').next().unwrap_or(it.title));
+            format!("the printed error is of the whole of {theirs}: nothing to compare with")
         }
         Some(_) if args.scale != ReproductionScale::Paper => {
             "the printed error cannot be decided at this scale".to_owned()
@@ -64,6 +64,10 @@ pub(super) fn verdict(
         p * (1.0 - p) / it.test.asked() as f64
     };
     let error = (spread(ours) + spread(random)).sqrt();
+    let fewer = random.found.allowed.map_or(String::new(), |allowed| {
+        let n = random.found.trials;
+        format!("; of random networks only {n} of {allowed} that equal cost allows were found within the budget")
+    });
     let words = if gain.abs() <= 2.0 * error {
         "no difference to random search is shown"
     } else if 0.0 < gain {
@@ -71,7 +75,7 @@ pub(super) fn verdict(
     } else {
         "behind random search by more than the choice of test images explains, with one seed"
     };
-    format!("{reached}; {words} ({:+.2} points, standard error {:.2})", 100.0 * gain, 100.0 * error)
+    format!("{reached}; {words} ({:+.2} points, standard error {:.2}){fewer}", 100.0 * gain, 100.0 * error)
 }
 
 /// The same two questions of language models, in perplexities.
