@@ -188,10 +188,7 @@ impl Score {
 
     /// A share, or a perplexity.
     fn value(self) -> f64 {
-        match self.words {
-            Some(_) => 1.0 / self.accuracy(),
-            None => self.accuracy(),
-        }
+        self.task().value(self.accuracy())
     }
 
     /// Of [`Score::value`]: binomial, or by how much words differ.

@@ -146,10 +146,7 @@ impl Screen {
 
     fn best(&self, progress: &Progress<'_>) -> String {
         let Some(best) = progress.best else { return ", nothing feasible yet".to_owned() };
-        let score = best.accuracy.map_or_else(String::new, |score| match self.task {
-            Task::Classification | Task::Segmentation => self.task.told(score, 1),
-            Task::Language => format!("{} {}", self.task.measure(), self.task.told(score, 1)),
-        });
+        let score = best.accuracy.map_or_else(String::new, |score| self.task.told_alone(score, 1));
         let shown = self.budget.bounds.iter().map(|bound| bound.metric).chain([Metric::Params]);
         let costs: Vec<String> = shown
             .filter_map(|metric| Some(format!("{} {}", metric.name(), metric.format(best.cost.get(metric)?.value))))

@@ -44,11 +44,29 @@ impl Task {
         }
     }
 
+    /// A score as the number that is told: itself, or the perplexity that it is one over.
+    pub fn value(self, score: f64) -> f64 {
+        match self {
+            Self::Classification | Self::Segmentation => score,
+            Self::Language => 1.0 / score,
+        }
+    }
+
     /// A score as it is told, without the name: `78.7 %`, and `69.5` of a perplexity.
     pub fn told(self, score: f64, decimals: usize) -> String {
+        let value = self.value(score);
         match self {
-            Self::Classification | Self::Segmentation => format!("{:.decimals$} %", 100.0 * score),
-            Self::Language => format!("{:.decimals$}", 1.0 / score),
+            Self::Classification | Self::Segmentation => format!("{:.decimals$} %", 100.0 * value),
+            Self::Language => format!("{value:.decimals$}"),
+        }
+    }
+
+    /// The same where nothing beside it says what it is: `78.7 %`, and `perplexity 69.5`.
+    pub fn told_alone(self, score: f64, decimals: usize) -> String {
+        let told = self.told(score, decimals);
+        match self {
+            Self::Classification | Self::Segmentation => told,
+            Self::Language => format!("{} {told}", self.measure()),
         }
     }
 }

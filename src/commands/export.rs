@@ -175,7 +175,7 @@ fn prove(folder: &RunFolder, graph: &Graph, weights: &Weights, images: &Images, 
 
 /// The fixed input of language models: words all over the vocabulary, read one after the other.
 fn probe_words(n_words: usize) -> Vec<u32> {
-    /// No two of the first words are the same, whatever the vocabulary's size.
+    /// A prime: of 16 words and more no two are the same, but where their number is a multiple of it.
     const STRIDE: usize = 7_919;
     (0..16).map(|nth| (nth * STRIDE % n_words.max(1)) as u32).collect()
 }

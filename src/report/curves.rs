@@ -30,7 +30,7 @@ pub(super) fn charts(training: &Training, task: Task) -> Vec<Chart> {
         },
         "Marked: the epoch whose weights were kept, chosen by this curve and so a little flattered by it.",
         super::quantity(task),
-        |epoch| super::on_axis(task, epoch.validation),
+        |epoch| task.value(epoch.validation),
         |it| task.told(it.validation, 2),
     );
     loss.into_iter().chain(validation).collect()

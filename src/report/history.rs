@@ -64,7 +64,7 @@ pub(super) fn charts(receipt: &Receipt, trials: &[Trial]) -> Vec<Chart> {
     };
     let charts = [
         chart((measure, &label), accuracy, super::quantity(task), true, &series, |_, trial| {
-            trial.accuracy.map(|score| super::on_axis(task, score)).filter(|it| it.is_finite())
+            trial.accuracy.map(|score| task.value(score)).filter(|it| it.is_finite())
         }),
         chart(
             ("Reward", "reward"),

@@ -120,15 +120,7 @@ fn measure(task: Task) -> &'static str {
     }
 }
 
-/// How a score stands on an axis: as itself, or as the perplexity that it is one over.
-fn on_axis(task: Task, score: f64) -> f64 {
-    match task {
-        Task::Classification | Task::Segmentation => score,
-        Task::Language => 1.0 / score,
-    }
-}
-
-/// What that axis counts.
+/// What an axis of scores counts.
 fn quantity(task: Task) -> Quantity {
     match task {
         Task::Classification | Task::Segmentation => Quantity::Share,

@@ -58,7 +58,7 @@ fn trade_off<'a>(
 ) -> Option<TradeOff> {
     let task = receipt.scale.task;
     let point = |trial: &'a Trial| Some(Point { trial, figure: trial.cost.get(metric)?, accuracy: trial.accuracy? });
-    let is_shown = |it: &Point<'_>| it.figure.value.is_finite() && super::on_axis(task, it.accuracy).is_finite();
+    let is_shown = |it: &Point<'_>| it.figure.value.is_finite() && task.value(it.accuracy).is_finite();
     let points: Vec<Point<'_>> = trials.iter().filter_map(point).filter(is_shown).collect();
     let chosen = receipt.cost.get(metric).zip(shared);
     let baseline = receipt.baseline.as_ref().map(|it| &it.baseline);
@@ -76,7 +76,7 @@ fn trade_off<'a>(
         costs.iter().copied().chain(limits.filter(near)),
     )?;
     let y = points.iter().map(|it| it.accuracy).chain(marks().map(|(_, accuracy)| accuracy));
-    let y = y.map(|accuracy| super::on_axis(task, accuracy));
+    let y = y.map(|accuracy| task.value(accuracy));
     let label = format!("validation {}, {}", task.measure(), super::scored(trials));
     let y = Axis::over(label, super::quantity(task), y)?;
     let (start, end) = x.scale.ends();
@@ -87,7 +87,7 @@ fn trade_off<'a>(
     }
     let (search, random): (Vec<Point<'_>>, Vec<Point<'_>>) =
         points.iter().partition(|it| it.trial.strategy == receipt.strategy);
-    let place = |it: &Point<'_>| (it.figure.value, super::on_axis(task, it.accuracy));
+    let place = |it: &Point<'_>| (it.figure.value, task.value(it.accuracy));
     let places = |points: &[Point<'_>]| -> Vec<(f64, f64)> {
         let places: Vec<(f64, f64)> = points.iter().map(place).collect();
         thinned(&places, DOTS)
@@ -104,8 +104,8 @@ fn trade_off<'a>(
         plot.mark("front-point", Shape::Dot, place(&it), &text);
     }
     let mark = |plot: &mut Plot, class: &str, shape, who: &str, (figure, accuracy): (&Figure, f64)| {
-        let text = format!("{who}: {}, {}", told(task, accuracy), figure.describe(metric));
-        plot.mark(class, shape, (figure.value, super::on_axis(task, accuracy)), &text);
+        let text = format!("{who}: {}, {}", task.told_alone(accuracy, 1), figure.describe(metric));
+        plot.mark(class, shape, (figure.value, task.value(accuracy)), &text);
     };
     if let (Some(other), Some(baseline)) = (other, baseline) {
         mark(&mut plot, "other", Shape::Diamond, &format!("chosen by {}", baseline.strategy), other);
@@ -113,7 +113,7 @@ fn trade_off<'a>(
     if let Some(chosen) = chosen {
         let (figure, accuracy) = chosen;
         if figure.low < figure.high {
-            plot.whisker("chosen", super::on_axis(task, accuracy), (figure.low, figure.high));
+            plot.whisker("chosen", task.value(accuracy), (figure.low, figure.high));
         }
         mark(&mut plot, "chosen", Shape::Star, &format!("chosen by {}", receipt.strategy), chosen);
     }
@@ -172,16 +172,8 @@ pub(super) fn search_accuracy(receipt: &Receipt, trials: &[Trial]) -> Option<f64
 fn describe(trial: &Trial, task: Task) -> String {
     let cell: Option<AnyCell> = serde_json::from_value(trial.arch.clone()).ok();
     let parts = cell.map_or_else(String::new, |cell| format!(", {}", cell.describe()));
-    let score = trial.accuracy.map_or_else(String::new, |it| told(task, it));
+    let score = trial.accuracy.map_or_else(String::new, |it| task.told_alone(it, 1));
     format!("trial {} of {}{parts}: {score}", trial.trial, trial.strategy)
-}
-
-/// A score on its own.
-fn told(task: Task, score: f64) -> String {
-    match task {
-        Task::Classification | Task::Segmentation => task.told(score, 1),
-        Task::Language => format!("{} {}", task.measure(), task.told(score, 1)),
-    }
 }
 
 /// How the trials' costs came about, in words.

@@ -121,14 +121,20 @@ fn novel(n: usize) -> String {
     text
 }
 
+/// A workplace with a folder of as many sentences a file.
+fn with_novel(files: &[(&str, usize)]) -> tempfile::TempDir {
+    let folder = workplace();
+    std::fs::create_dir(folder.path().join("novel")).expect("a temporary folder can be written");
+    for (name, n) in files {
+        std::fs::write(folder.path().join("novel").join(name), novel(*n)).expect("a temporary folder can be written");
+    }
+    folder
+}
+
 /// Five papers at once: each searches, trains what it found and an LSTM, and asks the test text.
 #[test]
 fn language_models_are_found_on_a_folder_of_text() {
-    let folder = workplace();
-    std::fs::create_dir(folder.path().join("novel")).expect("a temporary folder can be written");
-    for (name, n) in [("train.txt", 90), ("valid.txt", 30), ("test.txt", 20)] {
-        std::fs::write(folder.path().join("novel").join(name), novel(n)).expect("a temporary folder can be written");
-    }
+    let folder = with_novel(&[("train.txt", 90), ("valid.txt", 30), ("test.txt", 20)]);
     run(&folder, "data check novel")
         .expect(0, &["810 words", "0.00 % of them not of the vocabulary", "270 words of valid"]);
     let papers = [
@@ -183,11 +189,7 @@ fn language_models_are_found_on_a_folder_of_text() {
 /// The way that images take as well: a search under bounds, a file, a receipt that holds, and a report.
 #[test]
 fn a_budget_is_searched_for_on_a_folder_of_text() {
-    let folder = workplace();
-    std::fs::create_dir(folder.path().join("novel")).expect("a temporary folder can be written");
-    for (name, n) in [("train.txt", 90), ("valid.txt", 30), ("test.txt", 20)] {
-        std::fs::write(folder.path().join("novel").join(name), novel(n)).expect("a temporary folder can be written");
-    }
+    let folder = with_novel(&[("train.txt", 90), ("valid.txt", 30), ("test.txt", 20)]);
     let search = "search --target rpi4 --data novel --preset demo --device none";
     run(&folder, &format!("{search} --dry-run")).expect(
         0,
@@ -236,11 +238,7 @@ fn a_budget_is_searched_for_on_a_folder_of_text() {
 /// Strategies do not know what they search.
 #[test]
 fn every_strategy_searches_text() {
-    let folder = workplace();
-    std::fs::create_dir(folder.path().join("novel")).expect("a temporary folder can be written");
-    for (name, n) in [("train.txt", 40), ("test.txt", 20)] {
-        std::fs::write(folder.path().join("novel").join(name), novel(n)).expect("a temporary folder can be written");
-    }
+    let folder = with_novel(&[("train.txt", 40), ("test.txt", 20)]);
     std::fs::write(folder.path().join("few.toml"), "[trials]\nevaluations = 5\nepochs = 1\n")
         .expect("it can be written");
     let strategies = [

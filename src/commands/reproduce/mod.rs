@@ -227,14 +227,13 @@ fn show(it: &Reproduction) {
     if let Some(plain) = &it.plain {
         line("plain", plain);
     }
+    let other = if it.is_same_data { "" } else { "; another data set, cannot be compared" };
     for Elsewhere { what, measure, value, data, params, tag } in &it.elsewhere {
-        let other = if it.is_same_data { "" } else { "; another data set, cannot be compared" };
         let params = params.map_or(String::new(), |it| format!("  {it} M parameters"));
         terminal::print(&format!("printed    {what}: {value} {measure} on {data}{params}  [{tag}{other}]"));
     }
     for Printed { what, error, params, tag } in &it.printed {
         let params = params.map_or(String::new(), |it| format!("  {it} M parameters"));
-        let other = if it.is_same_data { "" } else { "; another data set, cannot be compared" };
         let on = it.printed_on.as_deref().map_or(String::new(), |name| format!(" on {name}"));
         terminal::print(&format!("printed    {what}: {error} % test error{on}{params}  [{tag}{other}]"));
     }

@@ -65,17 +65,14 @@ impl<'a> PlanesMut<'a> {
     pub(super) fn plane(&mut self, channel: usize, image: usize) -> &mut [f32] {
         &mut self.values[self.layout.at(channel, image)..][..self.layout.area]
     }
-}
 
-impl PlanesMut<'_> {
     /// The same of `P` images from `first` on.
     #[inline(always)]
     pub(super) fn beside<const P: usize>(&mut self, channel: usize, first: usize) -> [&mut [f32]; P] {
-        let Layout { area, .. } = self.layout;
         let layout = self.layout;
         let places = std::array::from_fn(|nth| {
             let start = layout.at(channel, first + nth);
-            start..start + area
+            start..start + layout.area
         });
         self.values.get_disjoint_mut(places).expect("planes of different images are apart")
     }
