@@ -20,6 +20,7 @@ use search::{
     strategy::{
         Chosen, Strategy,
         random::Random,
+        random_filling::{self, RandomFilling},
         rcas::{self, Rcas, Rule, Training},
     },
     study::{Progress, Signal, Study, Unwatched, Watch},
@@ -414,7 +415,7 @@ fn violations_are_counted() {
     assert!((worst_loss - 0.01).abs() < 1e-9 && (worst_growth - 0.05).abs() < 1e-9);
 }
 
-/// At equal numbers of trainings: random chains, and random sets that grow until nothing fits.
+/// At equal numbers of trainings: random chains, and random sets that are filled until nothing fits.
 #[test]
 fn rcas_beats_random_search() {
     let space = BlockSpace::default();
@@ -428,31 +429,35 @@ fn rcas_beats_random_search() {
             .search(&space, &mut evaluator, &mut study(&budget))
             .expect("it answers");
         let drawn = drawn.first().map_or(0.0, |it| it.accuracy);
-        let mut grown = 0.0_f64;
-        for step in 0..trained as u64 {
-            let mut elements: Vec<Element> = space.elements().collect();
-            keyed::shuffle(&mut keyed::rng(seed, "grown", step), &mut elements);
-            let mut set = space.initial();
-            let mut misses = 0;
-            for element in elements {
-                if misses == 5 {
-                    break;
-                }
-                if set.has_at(element) {
-                    continue;
-                }
-                let with = space.with(&set, element);
-                let graph = space.build(&with, &CIFAR).expect("it is large enough");
-                if budget.admits(&evaluator.cost(&graph).expect("it is counted")) {
-                    set = with;
-                } else {
-                    misses += 1;
-                }
-            }
-            grown = grown.max(accuracy(&set));
-        }
-        println!("seed {seed}, {trained} trainings: {:.4}; random {drawn:.4}, grown {grown:.4}", found[0].accuracy);
-        assert!(drawn.max(grown) + 0.005 < found[0].accuracy);
+        let filled = RandomFilling::new(effort(trained), seed)
+            .search(&space, &mut evaluator, &mut study(&budget))
+            .expect("it answers");
+        let filled = filled[0].accuracy;
+        println!("seed {seed}, {trained} trainings: {:.4}; random {drawn:.4}, filled {filled:.4}", found[0].accuracy);
+        assert!(drawn.max(filled) + 0.005 < found[0].accuracy);
+    }
+}
+
+#[test]
+fn random_filling_leaves_nothing_that_fits() {
+    let (space, budget, nothing) = (BlockSpace::default(), papers_budget(), hard(&[(Metric::Params, 1.0)]));
+    let accuracy = saturating(0);
+    let mut evaluator = Synthetic::new(&space, &accuracy);
+    let mut fill = |budget: &Budget, nth| {
+        let fits = |set: &Chain| Ok(budget.admits(&evaluator.cost(&space.build(set, &CIFAR)?)?));
+        random_filling::filled(&space, 1, nth, fits).expect("it is priced")
+    };
+    let [first, second] = [0, 1].map(|nth| fill(&budget, nth).expect("the start fits"));
+    assert_eq!(fill(&budget, 0).as_ref(), Some(&first));
+    assert_ne!(first, second);
+    assert_eq!(fill(&nothing, 0), None);
+    for set in [first, second] {
+        let admits = |set: &Chain| {
+            let [params, macs] = sizes(&space, set, &CIFAR);
+            params <= 2.4 && macs <= 91.1
+        };
+        assert!(admits(&set));
+        assert!(!space.elements().filter(|it| !set.has_at(*it)).any(|it| admits(&space.with(&set, it))));
     }
 }
 

@@ -259,13 +259,14 @@ fn lines(extent: &Extent, settings: &[(Option<Axis>, Setting)], found: &[Vec<Fou
         }
     }
     let growth = Growth::fit(&seen).context("no step took any time")?;
-    let line = |(((axis, setting), work), found): (((&Option<Axis>, &Setting), &Vec<Work>), &Vec<Found>)| {
+    let mut lines = Vec::new();
+    for (((axis, setting), work), found) in settings.iter().zip(&work).zip(found) {
         let mean = |all: Vec<f64>| all.iter().sum::<f64>() / all.len() as f64;
         let cpu_seconds = mean(steps(found, |it| it.cpu_seconds));
         let wall_seconds = mean(steps(found, |it| it.wall_seconds));
         let known = found.iter().all(|it| it.peak_bytes.is_some());
         let batch = setting.batch as f64;
-        Line {
+        lines.push(Line {
             axis: *axis,
             setting: *setting,
             cells: extent.cells,
@@ -277,9 +278,9 @@ fn lines(extent: &Extent, settings: &[(Option<Axis>, Setting)], found: &[Vec<Fou
             peak_bytes: known.then(|| middle(found, |it| it.peak_bytes.unwrap_or_default() as f64) as u64),
             live_bytes: middle(found, |it| it.live_bytes as f64) as u64,
             predicted_over_measured: growth.seconds(Work::mean(work)) / cpu_seconds,
-        }
-    };
-    Ok(settings.iter().map(|(axis, setting)| (axis, setting)).zip(&work).zip(found).map(line).collect())
+        });
+    }
+    Ok(lines)
 }
 
 /// Median of a figure over the rounds.

@@ -12,6 +12,7 @@ pub mod nas_rl;
 pub mod nasnet;
 pub mod neural_architect;
 pub mod random;
+pub mod random_filling;
 pub mod random_ws;
 pub mod rcas;
 pub mod reinforce;

@@ -1,4 +1,6 @@
-//! The searches and trainings of one reproduction.
+//! The data, sizes and trainings of one reproduction.
+
+mod searches;
 
 use std::sync::Arc;
 
@@ -6,51 +8,26 @@ use ::data::{Amount, Augment, IGNORED, Listed, Normalisation, Options, Tally, Ta
 use ::export::Metadata;
 use ::train::{
     Compute, Recipe, Schedule, TrainingSet,
-    alone::Trainer,
     fit::{self, Fit},
-    relaxed::Relaxation,
-    shared::Supernet,
 };
 use anyhow::{Context, Result};
 use graph::{Graph, cost::static_cost, weights::Weights};
 use search::{
-    chooser::Uniform,
-    evaluator::{Evaluator, Order, SharedWeights},
     pricing::Pricer,
-    space::{
-        Relax, Scale, SearchSpace, blocks::BlockSpace, cells::Cells, chain::ChainSpace, darts::DartsSpace, deeplab,
-        ds_cnn, enas_macro::EnasMacro, enas_micro::EnasMicro, fabric::Fabric, layers::LayerSpace, lstm,
-        modules::ModuleSpace, nasnet::NasNetSpace, open_recurrent::OpenRecurrent, partial::PartialDarts,
-        recurrent::RecurrentSpace, rnn_tree::TreeSpace, trellis::Trellis,
-    },
-    strategy::{
-        Chosen, Strategy,
-        asha::{self, Asha},
-        benas::{self, Benas},
-        bsn::{self, Bsn},
-        darts::{self, Darts},
-        enas::{self, Enas},
-        epnas::{self, Epnas},
-        nas_rl::{self, NasRl},
-        nasnet::{self, NasNet},
-        neural_architect::{self, NeuralArchitect},
-        random::Random,
-        random_ws::{self, RandomWs},
-        rcas::{self, Rcas},
-    },
+    space::{Scale, SearchSpace, blocks::BlockSpace, deeplab, ds_cnn, lstm},
+    strategy::{Chosen, asha, darts, enas, nas_rl, random_ws},
     study::Study,
-    trials::Effort,
 };
-use targets::{Bound, Budget, Cost, CostModel, Metric, Target};
+use targets::{Bound, Budget, CostModel, Metric, Target};
 
 use super::{ClassScore, Found, Outcome, Shipped, Words, extent::Extent};
 use crate::{
     cli::{Guard, ReproduceArgs, ReproductionScale},
-    commands::{about, export, open_source},
+    commands::{export, open_source},
     exit,
     papers::Paper,
     run_folder::{MODEL, RunFolder, STUDY},
-    terminal::{self, Screen, TrainingScreen},
+    terminal::{Screen, TrainingScreen},
 };
 
 /// What a folder is for: the paper, the scale, the seed and the data.
@@ -142,162 +119,6 @@ impl Lab {
         self.folder.write_json(SETUP, &now)
     }
 
-    /// The paper's search, and random search at equal cost: none beside random search itself.
-    pub(super) fn reproduce(&self, paper: Paper) -> Result<(Outcome, Option<Outcome>)> {
-        let Extent { evaluations, shared_epochs, batch, .. } = self.extent;
-        let (seed, is_paper) = (self.seed, self.scale == ReproductionScale::Paper);
-        let [proxy, full] = self.sizes();
-        let effort = Effort { evaluations, epochs: self.extent.epochs, patience: 1_000, proxy, full };
-        let cells = Cells::of(paper.task());
-        let none = Budget::default();
-        let hasty = |paper: search::policy::ControllerSettings| {
-            if is_paper { paper } else { search::policy::ControllerSettings { lr: 0.01, baseline_decay: 0.9, ..paper } }
-        };
-        match paper {
-            Paper::BEnas => {
-                let paper = benas::Settings::default();
-                let controller = hasty(paper.controller.clone());
-                let settings = benas::Settings { epochs: shared_epochs, controller, ..paper };
-                self.shared(&cells, &mut Benas::new(settings, cells.given(), proxy, full, seed), none)
-            }
-            Paper::Enas => {
-                let paper = enas::Settings::micro();
-                let controller = hasty(paper.controller.clone());
-                let settings = enas::Settings { epochs: shared_epochs, controller, ..paper };
-                let space = EnasMicro::default();
-                self.shared(&space, &mut Enas::new(settings, space.given(), proxy, full, seed), none)
-            }
-            Paper::EnasMacro => {
-                let paper = enas::Settings::macro_search();
-                let controller = hasty(paper.controller.clone());
-                let settings = enas::Settings { epochs: shared_epochs, controller, ..paper };
-                let space = EnasMacro { layers: if is_paper { 12 } else { 6 } };
-                self.shared(&space, &mut Enas::new(settings, space.given(), proxy, full, seed), none)
-            }
-            Paper::Bsn => {
-                let paper = bsn::Settings { epochs: shared_epochs, batch, ..bsn::Settings::default() };
-                let space = Fabric::default();
-                self.shared(&space, &mut Bsn::new(paper, proxy, full, seed), none)
-            }
-            Paper::RandomWs => {
-                let outcome = self.random_ws(&cells, &mut self.study(&none)?, shared_epochs * 300, &none)?;
-                Ok((outcome, None))
-            }
-            Paper::EnasPtb => {
-                let paper = enas::Settings::recurrent();
-                let controller = hasty(paper.controller.clone());
-                let controller_steps = if is_paper { paper.controller_steps } else { 10 };
-                let settings = enas::Settings { epochs: shared_epochs, controller_steps, controller, ..paper };
-                let space = RecurrentSpace::enas();
-                self.shared(&space, &mut Enas::new(settings, space.given(), proxy, full, seed), none)
-            }
-            Paper::RandomWsPtb => {
-                // Half of what the paper scores: a segment of text takes longer than a batch of small images.
-                let scored = if is_paper { 2_000 } else { 50 * shared_epochs };
-                let outcome = self.random_ws(&cells, &mut self.study(&none)?, scored, &none)?;
-                Ok((outcome, None))
-            }
-            Paper::NasRlPtb => {
-                let settings =
-                    if is_paper { nas_rl::Settings::recurrent() } else { nas_rl::Settings::short_recurrent() };
-                self.alone(&TreeSpace::default(), &mut NasRl::new(settings, effort, seed), effort, none)
-            }
-            Paper::DartsPtb => {
-                // The released code's Adam for alpha of recurrent cells, with that library's usual betas.
-                let order = if is_paper { Order::Second } else { Order::First };
-                // In a few hundred steps the paper's rate leaves the choices where they began.
-                let lr = if is_paper { 3e-3 } else { 3e-2 };
-                let settings =
-                    darts::Settings { order, epochs: shared_epochs, lr, beta_1: 0.9, ..darts::Settings::paper() };
-                self.relaxed(&OpenRecurrent::default(), &mut Darts::new(settings, proxy, full, seed))
-            }
-            Paper::AshaPtb => self.alone(&cells, &mut self.asha(effort), effort, none),
-            Paper::NasRl => {
-                let settings = if is_paper { nas_rl::Settings::default() } else { nas_rl::Settings::short() };
-                self.alone(&ChainSpace::default(), &mut NasRl::new(settings, effort, seed), effort, none)
-            }
-            Paper::Nasnet => {
-                let settings = if is_paper { nasnet::Settings::default() } else { nasnet::Settings::short() };
-                self.alone(&NasNetSpace::default(), &mut NasNet::new(settings, effort, seed), effort, none)
-            }
-            Paper::Epnas | Paper::Kws => {
-                let none = if paper == Paper::Kws { self.on_a_board(&full)? } else { none };
-                let short = epnas::Settings::short();
-                // Sets of spoken words are small: their networks get all of the paper's epochs at any scale.
-                let epochs = if paper == Paper::Kws { short.child.epochs } else { effort.epochs };
-                let settings = match is_paper {
-                    true => epnas::Settings::modules(),
-                    false => epnas::Settings { child: epnas::Child { epochs, ..short.child }, ..short },
-                };
-                self.alone(&ModuleSpace::default(), &mut Epnas::new(settings, effort, seed), effort, none)
-            }
-            Paper::Asha => self.alone(&cells, &mut self.asha(effort), effort, none),
-            Paper::NeuralArchitect => {
-                let settings = match is_paper {
-                    true => neural_architect::Settings::default(),
-                    false => neural_architect::Settings::short(),
-                };
-                let strategy = &mut NeuralArchitect::new(settings, about(&self.set), effort, seed);
-                self.alone(&LayerSpace::default(), strategy, effort, none)
-            }
-            Paper::Darts | Paper::DartsSecondOrder => {
-                let order = if paper == Paper::Darts { Order::First } else { Order::Second };
-                let paper = darts::Settings { order, ..darts::Settings::paper() };
-                // In a few hundred steps the paper's rate leaves the choices where they began.
-                let lr = if is_paper { paper.lr } else { 20.0 * paper.lr };
-                let settings = self.guarded(darts::Settings { epochs: shared_epochs, lr, ..paper });
-                let darts = &mut Darts::new(settings, proxy, full, seed);
-                match self.guards.contains(&Guard::PartialChannels) {
-                    true => self.relaxed(&PartialDarts::default(), darts),
-                    false => self.relaxed(&DartsSpace, darts),
-                }
-            }
-            Paper::AutoDeeplab => {
-                // Alpha and beta are trained in the second half alone. The paper names Adam and not its betas.
-                let settings = darts::Settings {
-                    order: Order::First,
-                    epochs: shared_epochs,
-                    warm_up: shared_epochs / 2,
-                    lr: 3e-3,
-                    beta_1: 0.9,
-                    ..darts::Settings::paper()
-                };
-                // In a few hundred steps the paper's rate leaves the choices where they began.
-                let lr = if is_paper { settings.lr } else { 10.0 * settings.lr };
-                let space = Trellis { layers: self.extent.full[0], blocks: if is_paper { 5 } else { 3 } };
-                let settings = self.guarded(darts::Settings { lr, ..settings });
-                self.relaxed(&space, &mut Darts::new(settings, proxy, full, seed))
-            }
-            Paper::Rcas => {
-                let space = BlockSpace::default();
-                let budget = self.mobile_net_v2(&space, &full)?;
-                self.alone(&space, &mut Rcas::new(rcas::Settings::default(), effort), effort, budget)
-            }
-        }
-    }
-
-    /// With the guards that were asked for.
-    fn guarded(&self, settings: darts::Settings) -> darts::Settings {
-        let has = |guard| self.guards.contains(&guard);
-        darts::Settings {
-            most_skips: darts::Settings::default().most_skips.filter(|_| has(Guard::Skips)),
-            curvature: has(Guard::Curvature).then(darts::Curvature::default),
-            ..settings
-        }
-    }
-
-    /// At the paper's scale with its rungs, else with two of this effort.
-    fn asha(&self, effort: Effort) -> Asha {
-        let paper = asha::Settings::default();
-        let settings = match self.scale {
-            ReproductionScale::Paper => paper,
-            ReproductionScale::Demo | ReproductionScale::Small => {
-                asha::Settings { min_epochs: effort.epochs, max_epochs: 4 * effort.epochs, ..paper }
-            }
-        };
-        Asha::new(settings, effort, self.seed)
-    }
-
     fn size(&self, [layers, channels]: [usize; 2]) -> Scale {
         let front_end = self.set.part.sound.as_ref().map(|it| it.front_end);
         let TrainingSet { part, .. } = &self.set;
@@ -377,130 +198,6 @@ impl Lab {
     fn pricer(&self, budget: &Budget) -> Result<Pricer> {
         let images = (self.extent.final_epochs * self.set.train.len()) as u64;
         Ok(Pricer::new(CostModel::new(self.target.clone()), budget.clone(), None, images))
-    }
-
-    fn alone<S: SearchSpace>(
-        &self,
-        space: &S,
-        strategy: &mut dyn for<'a> Strategy<S, dyn Evaluator + 'a>,
-        effort: Effort,
-        budget: Budget,
-    ) -> Result<(Outcome, Option<Outcome>)> {
-        let mut study = self.study(&budget)?;
-        let trainer = || -> Result<Trainer> {
-            let (set, kept) = (self.set.clone(), self.folder.file("checkpoints"));
-            let recipe = self.recipe(effort.epochs);
-            let pricer = self.pricer(&budget)?;
-            Ok(Trainer::new(set, recipe, self.compute, self.seed, pricer, kept, terminal::interrupted))
-        };
-        let found = strategy.search(space, &mut trainer()?, &mut study)?;
-        let trained = || study.trials().iter().filter(|it| it.strategy == strategy.name() && it.accuracy.is_some());
-        let n = trained().count();
-        let work = trained().map(|it| macs(&it.cost) * it.epochs.unwrap_or(0) as f64).sum();
-        let ours = self.finish(space, strategy.name(), n, found, &effort.full)?;
-        let effort = Effort { evaluations: self.as_dear(space, &budget, work, effort)?, ..effort };
-        let found = Random::new(effort, self.seed).search(space, &mut trainer()?, &mut study)?;
-        // Uniform networks of a large space may all be outside of hard bounds.
-        let random = match found.is_empty() {
-            true => None,
-            false => {
-                let n = study.trials().iter().filter(|it| it.strategy == "random" && it.accuracy.is_some()).count();
-                let outcome = self.finish(space, "random", n, found, &effort.full)?;
-                let allowed = (n < effort.evaluations).then_some(effort.evaluations);
-                Some(Outcome { found: Found { allowed, ..outcome.found }, ..outcome })
-            }
-        };
-        Ok((ours, random))
-    }
-
-    /// Random networks within the budget that are as much work to train as `work`: multiply-accumulates of one
-    /// deployed network, times epochs, over all.
-    fn as_dear<S: SearchSpace>(&self, space: &S, budget: &Budget, work: f64, effort: Effort) -> Result<usize> {
-        /// Networks whose mean is taken.
-        const DRAWS: u64 = 100;
-        let mut pricer = self.pricer(budget)?;
-        let mut each = Vec::new();
-        for nth in 0..DRAWS {
-            let arch = space.sample(&mut Uniform::new(self.seed, "random at equal cost", nth));
-            let cost = pricer.cost(&space.build(&arch, &effort.full).map_err(search::Error::from)?)?;
-            if budget.admits(&cost) {
-                each.push(macs(&cost) * effort.epochs as f64);
-            }
-        }
-        if each.is_empty() {
-            return Ok(effort.evaluations);
-        }
-        let mean = each.iter().sum::<f64>() / each.len() as f64;
-        Ok((work / mean).round().max(1.0) as usize)
-    }
-
-    fn shared<S: SearchSpace>(
-        &self,
-        space: &S,
-        strategy: &mut dyn for<'a> Strategy<S, dyn SharedWeights + 'a>,
-        budget: Budget,
-    ) -> Result<(Outcome, Option<Outcome>)> {
-        let mut study = self.study(&budget)?;
-        let found = strategy.search(space, &mut self.supernet(&budget)?, &mut study)?;
-        let scored = study.trials().iter().filter(|it| it.accuracy.is_some()).count();
-        let ours = self.finish(space, strategy.name(), scored, found, &self.size(self.extent.full))?;
-        Ok((ours, Some(self.random_ws(space, &mut study, scored.max(10), &budget)?)))
-    }
-
-    /// A relaxed search; beside it a random network of equal size, by the same recipe.
-    fn relaxed<S: Relax>(&self, space: &S, strategy: &mut Darts) -> Result<(Outcome, Option<Outcome>)> {
-        let budget = Budget::default();
-        let mut study = self.study(&budget)?;
-        let recipe = self.recipe(self.extent.shared_epochs);
-        let recipe = match self.paper.task() {
-            Task::Classification | Task::Segmentation => {
-                let schedule = Schedule { max: 0.025, ..recipe.schedule };
-                Recipe { weight_decay: 3e-4, ..Recipe::published(recipe.epochs, recipe.batch, schedule) }
-            }
-            Task::Language => recipe,
-        };
-        let mut network = Relaxation::new(self.set.clone(), recipe, self.compute, self.seed, self.pricer(&budget)?);
-        let found = strategy.search(space, &mut network, &mut study)?;
-        let n = study.trials().iter().filter(|it| it.strategy == darts::NAME).count();
-        let full = self.size(self.extent.full);
-        let ours = Outcome { stopped: strategy.stopped(), ..self.finish(space, darts::NAME, n, found, &full)? };
-        let Some(random) = self.of_equal_size(space, ours.params, &full)? else { return Ok((ours, None)) };
-        let random = self.finish(space, "random", 1, vec![random], &full)?;
-        Ok((ours, Some(random)))
-    }
-
-    /// The first random architecture whose network has as many parameters, give or take a twentieth.
-    fn of_equal_size<S: SearchSpace>(&self, space: &S, params: u64, full: &Scale) -> Result<Option<Chosen<S::Arch>>> {
-        /// Draws at most.
-        const DRAWS: u64 = 10_000;
-        for step in 0..DRAWS {
-            let arch = space.sample(&mut Uniform::new(self.seed, "random of equal size", step));
-            let found = static_cost(&space.build(&arch, full).map_err(search::Error::from)?).params;
-            if 20 * found.abs_diff(params) <= params {
-                return Ok(Some(Chosen { arch, accuracy: 0.0, cost: Cost::default() }));
-            }
-        }
-        Ok(None)
-    }
-
-    fn random_ws<S: SearchSpace>(
-        &self,
-        space: &S,
-        study: &mut Study,
-        scored: usize,
-        budget: &Budget,
-    ) -> Result<Outcome> {
-        let [proxy, full] = self.sizes();
-        let epochs = self.extent.shared_epochs;
-        let settings = random_ws::Settings { epochs, scored, finalists: 10.min(scored), proposals: 100 * scored };
-        let found =
-            RandomWs::new(settings, proxy, full, self.seed).search(space, &mut self.supernet(budget)?, study)?;
-        self.finish(space, random_ws::NAME, scored, found, &full)
-    }
-
-    fn supernet(&self, budget: &Budget) -> Result<Supernet> {
-        let recipe = self.recipe(self.extent.shared_epochs);
-        Ok(Supernet::new(self.set.clone(), recipe, self.compute, self.seed, self.pricer(budget)?))
     }
 
     /// Nesterov momentum, L2 of 1e-4 and a cosine, as most of the papers have it; RCAS's has steps: at 4, 7 and 9 of its
@@ -645,11 +342,6 @@ impl Lab {
         let test = export::runtime_tally(&self.folder.file(MODEL), graph, &self.test, &self.set.normalisation)?;
         Ok(Shipped { file: MODEL.to_owned(), bytes: bytes.len(), parity, test })
     }
-}
-
-/// Multiply-accumulates of one inference.
-fn macs(cost: &Cost) -> f64 {
-    cost.get(Metric::Macs).map_or(0.0, |it| it.value)
 }
 
 /// The guards of a search by gradient for images that were asked for; others have none.
