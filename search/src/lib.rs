@@ -4,6 +4,7 @@
 //! `evaluator` (how good and how dear a decision is), then any file of `strategy`.
 
 pub mod bilevel;
+pub mod children;
 pub mod chooser;
 pub mod dictionary;
 pub mod evaluator;

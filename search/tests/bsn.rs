@@ -12,6 +12,7 @@ use graph::{
 };
 use search::{
     Result,
+    children::Children,
     chooser::{Chooser, Kind, Question},
     evaluator::{Saved, SharedWeights, Step},
     oracle::{Oracle, Table},
@@ -22,7 +23,7 @@ use search::{
     },
     strategy::{
         Chosen, Strategy,
-        bsn::{Bsn, Charge, Parallel, Settings},
+        bsn::{self, Bsn, Charge, Parallel, Settings},
         random_ws::{self, RandomWs},
     },
     study::{Progress, Signal, Study, Unwatched, Watch},
@@ -304,7 +305,9 @@ fn charges_are_those_of_the_formula() {
 fn the_expected_cost_is_that_of_the_edges_probabilities() {
     let world = World::new(0);
     let mut bsn = Bsn::new(Settings { expectation: 2000, ..hasty() }, scale(8, 16), scale(8, 16), 3);
-    let told = bsn.expectation(&SMALL, &mut Known::new(&world, 1)).expect("a known world answers");
+    let (mut known, mut study) = (Known::new(&world, 1), Study::new(Budget::default(), Box::new(Unwatched)));
+    let mut children = Children::new(bsn::NAME, &SMALL, &mut known, &mut study, [scale(8, 16); 2]);
+    let told = bsn.expectation(&mut children).expect("a known world answers");
     let p = 1.0 / (1.0 + (-3.0_f64).exp());
     let chance = |arch: &Arch| arch.on.iter().map(|on| if *on { p } else { 1.0 - p }).product::<f64>();
     for metric in [Metric::Params, Metric::Macs] {

@@ -9,12 +9,13 @@ use targets::{Budget, Cost};
 use super::{Chosen, Strategy, rank};
 use crate::{
     Result,
+    children::Children,
     chooser::Uniform,
     evaluator::SharedWeights,
     penalty::{self, Penalty, Reward},
     policy::{Controller, ControllerSettings, controller::ControllerState},
     space::{Scale, SearchSpace},
-    study::{Phase, Signal, Study, Trial},
+    study::{Phase, Signal, Study},
 };
 
 /// Settings, under the paper's symbols.
@@ -117,31 +118,29 @@ impl<S: SearchSpace> Strategy<S, dyn SharedWeights + '_> for Benas {
         child: &mut (dyn SharedWeights + '_),
         study: &mut Study,
     ) -> Result<Vec<Chosen<S::Arch>>> {
-        self.resume(child, study)?;
+        let mut children = Children::new(NAME, space, child, study, [self.proxy, self.full]);
+        self.resume(&mut children)?;
         while self.done.epochs < self.settings.epochs {
-            let signal = self.train_child(space, child, study)?;
-            if signal == Signal::WrapUp || self.train_controller(space, child, study)? == Signal::WrapUp {
+            children.epoch(self.done.epochs);
+            let signal = self.train_child(&mut children)?;
+            if signal == Signal::WrapUp || self.train_controller(&mut children)? == Signal::WrapUp {
                 break;
             }
             self.done.epochs += 1;
-            self.snapshot(child, study)?;
+            self.snapshot(&children)?;
         }
-        self.select_cell(space, child, study)
+        children.epoch(self.done.epochs);
+        self.select_cell(&mut children)
     }
 }
 
 impl Benas {
     /// Algorithm 2. Fixes theta; trains Omega with a fresh cell for every minibatch (`M = 1`).
-    fn train_child<S: SearchSpace>(
-        &mut self,
-        space: &S,
-        child: &mut dyn SharedWeights,
-        study: &mut Study,
-    ) -> Result<Signal> {
-        for step in 0..child.n_batches() {
-            let cell = self.sample(space);
-            child.train_step(&space.build(&cell, &self.proxy)?)?;
-            if self.look(study, child, "training shared weights", step + 1, 0)? == Signal::WrapUp {
+    fn train_child<S: SearchSpace>(&mut self, children: &mut Children<'_, S>) -> Result<Signal> {
+        for step in 0..children.n_batches() {
+            let cell = self.sample(children.space);
+            children.train(&cell)?;
+            if self.look(children, "training shared weights", step + 1, 0)? == Signal::WrapUp {
                 return Ok(Signal::WrapUp);
             }
         }
@@ -150,25 +149,20 @@ impl Benas {
 
     /// Algorithm 3. Fixes Omega; trains theta on the penalised reward, each cell validated on one
     /// minibatch.
-    fn train_controller<S: SearchSpace>(
-        &mut self,
-        space: &S,
-        child: &mut dyn SharedWeights,
-        study: &mut Study,
-    ) -> Result<Signal> {
+    fn train_controller<S: SearchSpace>(&mut self, children: &mut Children<'_, S>) -> Result<Signal> {
         for step in 0..self.settings.controller_steps {
             let mut learned = Vec::new();
             for _ in 0..self.settings.cells_per_gradient {
                 let rng = self.next_rng();
-                let (cell, walked) = self.controller.sample(rng, |chooser| space.sample(chooser));
-                let accuracy = child.accuracy(&space.build(&cell, &self.proxy)?)?;
-                let cost = child.cost(&space.build(&cell, &self.full)?)?;
-                let reward = self.reward(accuracy, &cost, study);
-                self.record(study, Phase::Explore, &cell, Some(accuracy), cost, Some(reward))?;
+                let (cell, walked) = self.controller.sample(rng, |chooser| children.space.sample(chooser));
+                let accuracy = children.accuracy(&cell)?;
+                let cost = children.cost(&cell)?;
+                let reward = self.reward(accuracy, &cost, children.budget());
+                children.record(Phase::Explore, &cell, Some(accuracy), cost, Some(reward))?;
                 learned.push((walked, reward));
             }
             self.controller.reinforce(&learned);
-            if self.look(study, child, "training the controller", child.n_batches(), step + 1)? == Signal::WrapUp {
+            if self.look(children, "training the controller", children.n_batches(), step + 1)? == Signal::WrapUp {
                 return Ok(Signal::WrapUp);
             }
         }
@@ -183,54 +177,47 @@ impl Benas {
     ///
     /// The paper draws ten and may find none. Here cells are drawn until ten are within the hard
     /// bounds: from the controller, and uniformly once a hundred of its cells in a row were not.
-    fn select_cell<S: SearchSpace>(
-        &mut self,
-        space: &S,
-        child: &mut dyn SharedWeights,
-        study: &mut Study,
-    ) -> Result<Vec<Chosen<S::Arch>>> {
+    fn select_cell<S: SearchSpace>(&mut self, children: &mut Children<'_, S>) -> Result<Vec<Chosen<S::Arch>>> {
         let mut ranked: Vec<(f64, Chosen<S::Arch>)> = Vec::new();
         let mut missed = 0;
         for proposal in 0..self.settings.proposals {
             if ranked.len() == self.settings.candidates {
                 break;
             }
-            let cell = if missed < PATIENCE { self.sample(space) } else { self.uniform(space) };
-            let cost = child.cost(&space.build(&cell, &self.full)?)?;
-            if ranked.iter().any(|(_, it)| it.arch == cell) || !study.budget.admits(&cost) {
+            let cell = if missed < PATIENCE { self.sample(children.space) } else { self.uniform(children.space) };
+            let cost = children.cost(&cell)?;
+            if ranked.iter().any(|(_, it)| it.arch == cell) || !children.budget().admits(&cost) {
                 // Each drawn cell of the first hundred is on record: "why is nothing feasible?"
                 if missed < PATIENCE {
-                    self.record(study, Phase::Select, &cell, None, cost, None)?;
+                    children.record(Phase::Select, &cell, None, cost, None)?;
                 }
                 missed += 1;
-                if proposal % 100 == 99
-                    && self.look(study, child, "looking for feasible cells", 0, 0)? == Signal::WrapUp
-                {
+                if proposal % 100 == 99 && self.look(children, "looking for feasible cells", 0, 0)? == Signal::WrapUp {
                     break;
                 }
                 continue;
             }
             missed = 0;
-            let accuracy = child.validate(&space.build(&cell, &self.proxy)?)?;
-            self.record(study, Phase::Select, &cell, Some(accuracy), cost.clone(), None)?;
-            let score = accuracy * bounded_cost(&study.budget, &cost);
+            let accuracy = children.validate(&cell)?;
+            children.record(Phase::Select, &cell, Some(accuracy), cost.clone(), None)?;
+            let score = accuracy * bounded_cost(children.budget(), &cost);
             ranked.push((score, Chosen { arch: cell, accuracy, cost }));
-            self.look(study, child, "selecting", 0, 0)?;
+            self.look(children, "selecting", 0, 0)?;
         }
         // Stable: of equals the earlier stays ahead.
         ranked.sort_by(|(a, _), (b, _)| b.total_cmp(a));
-        let is_within = |it: &Chosen<S::Arch>| penalty::outside(&study.budget, &it.cost) <= 0.0;
+        let is_within = |it: &Chosen<S::Arch>| penalty::outside(children.budget(), &it.cost) <= 0.0;
         let (mut best, mut outside): (Vec<_>, Vec<_>) =
             ranked.into_iter().map(|(_, chosen)| chosen).partition(is_within);
-        rank(&mut outside, &study.budget);
+        rank(&mut outside, children.budget());
         best.append(&mut outside);
         Ok(best)
     }
 
     /// Formulas (2) and (3); each bound, hard or soft, adds its penalty.
-    fn reward(&self, accuracy: f64, cost: &Cost, study: &Study) -> f64 {
+    fn reward(&self, accuracy: f64, cost: &Cost, budget: &Budget) -> f64 {
         let Settings { reward_scale, alpha, beta, reward, penalty, .. } = self.settings;
-        let penalty: f64 = study.budget.excesses(cost).map(|excess| penalty.of(excess, beta)).sum();
+        let penalty: f64 = budget.excesses(cost).map(|excess| penalty.of(excess, beta)).sum();
         reward.of(reward_scale * accuracy, penalty, alpha)
     }
 
@@ -249,45 +236,28 @@ impl Benas {
         keyed::rng(self.seed, "b-enas sample", self.done.sampled)
     }
 
-    fn record<A: Serialize>(
-        &self,
-        study: &mut Study,
-        phase: Phase,
-        arch: &A,
-        accuracy: Option<f64>,
-        cost: Cost,
-        reward: Option<f64>,
-    ) -> Result<()> {
-        let trial = Trial::new(NAME, phase, arch, accuracy, cost);
-        study.record(Trial { epoch: self.done.epochs, reward, ..trial })
-    }
-
     /// Reports progress; an epoch's steps are its minibatches and the controller's rounds.
-    fn look(
+    fn look<S: SearchSpace>(
         &self,
-        study: &mut Study,
-        child: &dyn SharedWeights,
+        children: &mut Children<'_, S>,
         phase: &str,
         trained: usize,
         steered: usize,
     ) -> Result<Signal> {
-        let epoch = child.n_batches() + self.settings.controller_steps;
-        let done = self.done.epochs * epoch + trained + steered;
-        study.look(NAME, phase, done as u64, (self.settings.epochs * epoch) as u64)
+        let epoch = children.n_batches() + self.settings.controller_steps;
+        children.look(phase, self.done.epochs * epoch + trained + steered, self.settings.epochs * epoch)
     }
 
-    fn snapshot(&mut self, child: &dyn SharedWeights, study: &mut Study) -> Result<()> {
+    fn snapshot<S: SearchSpace>(&mut self, children: &Children<'_, S>) -> Result<()> {
         self.done.controller = self.controller.save();
-        let learned = self.done.controller.weights.clone();
-        study.snapshot(NAME, &self.done, &child.save()?.with(learned))
+        children.snapshot(&self.done, self.done.controller.weights.clone())
     }
 
-    fn resume(&mut self, child: &mut dyn SharedWeights, study: &mut Study) -> Result<()> {
-        if let Some((done, saved)) = study.resume::<Done>(NAME)? {
+    fn resume<S: SearchSpace>(&mut self, children: &mut Children<'_, S>) -> Result<()> {
+        if let Some((done, weights)) = children.resume()? {
             self.done = done;
-            self.done.controller.weights = saved.weights.clone();
+            self.done.controller.weights = weights;
             self.controller.restore(&self.done.controller)?;
-            child.restore(&saved)?;
         }
         Ok(())
     }

@@ -9,17 +9,18 @@ use std::collections::BTreeMap;
 use data::keyed::{self, ChaCha8Rng};
 use graph::{Graph, parallel::parallel_steps};
 use serde::{Deserialize, Serialize};
-use targets::{Bound, Cost, Metric};
+use targets::{Bound, Budget, Cost, Metric};
 
 use super::{Chosen, Strategy, rank};
 use crate::{
     Result,
+    children::Children,
     chooser::{Chooser, Question},
     evaluator::SharedWeights,
     penalty,
     policy::{Independent, Walked},
     space::{Scale, SearchSpace},
-    study::{Phase, Signal, Study, Trial},
+    study::{Phase, Signal, Study},
 };
 
 /// Settings, under the paper's symbols.
@@ -172,36 +173,39 @@ impl<S: SearchSpace> Strategy<S, dyn SharedWeights + '_> for Bsn {
         child: &mut (dyn SharedWeights + '_),
         study: &mut Study,
     ) -> Result<Vec<Chosen<S::Arch>>> {
-        self.resume(child, study)?;
+        let mut children = Children::new(NAME, space, child, study, [self.proxy, self.full]);
+        self.resume(&mut children)?;
         while self.done.epochs < self.settings.epochs {
-            if self.train(space, child, study)? == Signal::WrapUp {
+            children.epoch(self.done.epochs);
+            if self.train(&mut children)? == Signal::WrapUp {
                 break;
             }
-            self.evaluate(space, child, study)?;
+            self.evaluate(&mut children)?;
             self.done.epochs += 1;
-            self.snapshot(child, study)?;
+            self.snapshot(&children)?;
         }
-        self.select(space, child, study)
+        children.epoch(self.done.epochs);
+        self.select(&mut children)
     }
 }
 
 impl Bsn {
     /// One epoch: each minibatch trains a network of its own, and its loss tells the edges what they are worth.
-    fn train<S: SearchSpace>(&mut self, space: &S, child: &mut dyn SharedWeights, study: &mut Study) -> Result<Signal> {
-        let n_batches = child.n_batches();
+    fn train<S: SearchSpace>(&mut self, children: &mut Children<'_, S>) -> Result<Signal> {
+        let n_batches = children.n_batches();
         let mut sampled = Vec::with_capacity(self.settings.networks_per_gradient);
-        let phase = self.describe(study);
+        let phase = self.describe(children.budget());
         for step in 0..n_batches {
             let rng = self.next_rng();
-            let (arch, walked) = self.policy.sample(rng, |chooser| space.sample(chooser));
-            let charge = self.charge(space, &arch, child, study)?;
-            let loss = child.train_step(&space.build(&arch, &self.proxy)?)?.loss;
+            let (arch, walked) = self.policy.sample(rng, |chooser| children.space.sample(chooser));
+            let charge = self.charge(children, &arch)?;
+            let loss = children.train(&arch)?.loss;
             sampled.push((walked, -(loss + charge)));
             if sampled.len() == self.settings.networks_per_gradient || step + 1 == n_batches {
                 self.learn(&sampled);
                 sampled.clear();
             }
-            if self.look(study, child, &phase, step + 1)? == Signal::WrapUp {
+            if self.look(children, &phase, step + 1)? == Signal::WrapUp {
                 return Ok(Signal::WrapUp);
             }
         }
@@ -209,28 +213,21 @@ impl Bsn {
     }
 
     /// `CE + lambda * max(0, C(H) - C_bar)` is the loss; this is its second term.
-    fn charge<S: SearchSpace>(
-        &self,
-        space: &S,
-        arch: &S::Arch,
-        child: &mut dyn SharedWeights,
-        study: &Study,
-    ) -> Result<f64> {
+    fn charge<S: SearchSpace>(&self, children: &mut Children<'_, S>, arch: &S::Arch) -> Result<f64> {
         let Settings { charge, parallel, .. } = self.settings;
-        let bounds = &study.budget.bounds;
-        if bounds.is_empty() && parallel.is_none() {
+        if children.budget().bounds.is_empty() && parallel.is_none() {
             return Ok(0.0);
         }
-        let full = space.build(arch, &self.full)?;
+        let full = children.deployed(arch)?;
         let steps = parallel.map_or(0.0, |Parallel { workers, most, lambda }| {
             lambda * parallel_steps(&full, workers).saturating_sub(most) as f64
         });
-        if bounds.is_empty() {
+        if children.budget().bounds.is_empty() {
             return Ok(steps);
         }
-        let cost = child.cost(&full)?;
+        let cost = children.cost_of(&full)?;
         let of = |bound: &Bound| cost.get(bound.metric).map_or(0.0, |figure| charge.of(bound, figure.value));
-        Ok(steps + bounds.iter().map(of).sum::<f64>())
+        Ok(steps + children.budget().bounds.iter().map(of).sum::<f64>())
     }
 
     /// REINFORCE: a network whose reward is above the mean makes its edges more probable.
@@ -243,27 +240,26 @@ impl Bsn {
 
     /// Scores the network of the edges that are probably on, on one validation minibatch, and tells what a network is
     /// expected to cost.
-    fn evaluate<S: SearchSpace>(&mut self, space: &S, child: &mut dyn SharedWeights, study: &mut Study) -> Result<()> {
-        let arch = self.policy.favourite(|chooser| space.sample(chooser));
-        let accuracy = child.accuracy(&space.build(&arch, &self.proxy)?)?;
-        let cost = child.cost(&space.build(&arch, &self.full)?)?;
-        self.record(study, Phase::Explore, &arch, Some(accuracy), cost)?;
-        self.done.expected = self.expectation(space, child)?;
+    fn evaluate<S: SearchSpace>(&mut self, children: &mut Children<'_, S>) -> Result<()> {
+        let arch = self.policy.favourite(|chooser| children.space.sample(chooser));
+        let accuracy = children.accuracy(&arch)?;
+        let cost = children.cost(&arch)?;
+        children.record(Phase::Explore, &arch, Some(accuracy), cost, None)?;
+        self.done.expected = self.expectation(children)?;
         Ok(())
     }
 
     /// `E[C(H)]` over the edges' probabilities, by sampling.
     pub fn expectation<S: SearchSpace>(
         &mut self,
-        space: &S,
-        child: &mut dyn SharedWeights,
+        children: &mut Children<'_, S>,
     ) -> Result<BTreeMap<Metric, Expected>> {
         let mut values: BTreeMap<Metric, Vec<f64>> = BTreeMap::new();
         let n = self.settings.expectation as u64;
         for nth in 0..n {
             let rng = keyed::rng(self.seed, "bsn expectation", self.done.epochs as u64 * n + nth);
-            let (arch, _) = self.policy.sample(rng, |chooser| space.sample(chooser));
-            for (metric, figure) in child.cost(&space.build(&arch, &self.full)?)?.figures {
+            let (arch, _) = self.policy.sample(rng, |chooser| children.space.sample(chooser));
+            for (metric, figure) in children.cost(&arch)?.figures {
                 values.entry(metric).or_default().push(figure.value);
             }
         }
@@ -275,13 +271,8 @@ impl Bsn {
     ///
     /// Where a hundred draws in a row are not admitted, sparser and sparser networks are drawn instead, and where none
     /// of those is, the cheapest of the space are tried.
-    fn select<S: SearchSpace>(
-        &mut self,
-        space: &S,
-        child: &mut dyn SharedWeights,
-        study: &mut Study,
-    ) -> Result<Vec<Chosen<S::Arch>>> {
-        let likely = self.policy.favourite(|chooser| space.sample(chooser));
+    fn select<S: SearchSpace>(&mut self, children: &mut Children<'_, S>) -> Result<Vec<Chosen<S::Arch>>> {
+        let likely = self.policy.favourite(|chooser| children.space.sample(chooser));
         let mut found: Vec<Chosen<S::Arch>> = Vec::new();
         // Networks by their digests: edges that lead nowhere make many architectures of one.
         let mut known = Vec::new();
@@ -293,23 +284,23 @@ impl Bsn {
             }
             let arch = match proposal {
                 0 => likely.clone(),
-                _ if refused < PATIENCE => self.sample(space),
-                _ => self.sparse(space, refused - PATIENCE),
+                _ if refused < PATIENCE => self.sample(children.space),
+                _ => self.sparse(children.space, refused - PATIENCE),
             };
-            let full = space.build(&arch, &self.full)?;
+            let full = children.deployed(&arch)?;
             if known.contains(&full.digest()) {
                 repeated += 1;
                 continue;
             }
-            let cost = child.cost(&full)?;
-            if !self.admits(&full, &cost, study) {
+            let cost = children.cost_of(&full)?;
+            if !self.admits(&full, &cost, children.budget()) {
                 // Each of the first hundred is on record: "why is nothing feasible?"
                 if refused < PATIENCE {
-                    self.record(study, Phase::Select, &arch, None, cost)?;
+                    children.record(Phase::Select, &arch, None, cost, None)?;
                 }
                 refused += 1;
                 if refused.is_multiple_of(PATIENCE)
-                    && self.look(study, child, "looking for feasible networks", 0)? == Signal::WrapUp
+                    && self.look(children, "looking for feasible networks", 0)? == Signal::WrapUp
                 {
                     break;
                 }
@@ -317,44 +308,31 @@ impl Bsn {
             }
             known.push(full.digest());
             (refused, repeated) = (0, 0);
-            found.push(self.candidate(space, arch, cost, child, study)?);
-            if self.look(study, child, "selecting", 0)? == Signal::WrapUp {
+            found.push(candidate(children, arch, cost)?);
+            if self.look(children, "selecting", 0)? == Signal::WrapUp {
                 break;
             }
         }
         if found.is_empty() {
-            for arch in space.cheapest() {
-                let full = space.build(&arch, &self.full)?;
-                let cost = child.cost(&full)?;
-                if self.admits(&full, &cost, study) {
-                    found.push(self.candidate(space, arch, cost, child, study)?);
+            for arch in children.space.cheapest() {
+                let full = children.deployed(&arch)?;
+                let cost = children.cost_of(&full)?;
+                if self.admits(&full, &cost, children.budget()) {
+                    found.push(candidate(children, arch, cost)?);
                 }
             }
         }
-        rank(&mut found, &study.budget);
-        let is_first = |it: &Chosen<S::Arch>| it.arch == likely && penalty::outside(&study.budget, &it.cost) <= 0.0;
+        rank(&mut found, children.budget());
+        let is_first = |it: &Chosen<S::Arch>| it.arch == likely && penalty::outside(children.budget(), &it.cost) <= 0.0;
         // Stable: the others stay as they are ranked.
         found.sort_by_key(|it| !is_first(it));
         Ok(found)
     }
 
-    fn candidate<S: SearchSpace>(
-        &self,
-        space: &S,
-        arch: S::Arch,
-        cost: Cost,
-        child: &mut dyn SharedWeights,
-        study: &mut Study,
-    ) -> Result<Chosen<S::Arch>> {
-        let accuracy = child.validate(&space.build(&arch, &self.proxy)?)?;
-        self.record(study, Phase::Select, &arch, Some(accuracy), cost.clone())?;
-        Ok(Chosen { arch, accuracy, cost })
-    }
-
     /// Whether every hard bound holds, and that on parallel steps.
-    fn admits(&self, full: &Graph, cost: &Cost, study: &Study) -> bool {
+    fn admits(&self, full: &Graph, cost: &Cost, budget: &Budget) -> bool {
         let fits = |Parallel { workers, most, .. }| parallel_steps(full, workers) <= most;
-        study.budget.admits(cost) && self.settings.parallel.is_none_or(fits)
+        budget.admits(cost) && self.settings.parallel.is_none_or(fits)
     }
 
     fn sample<S: SearchSpace>(&mut self, space: &S) -> S::Arch {
@@ -373,21 +351,9 @@ impl Bsn {
         keyed::rng(self.seed, "bsn sample", self.done.sampled)
     }
 
-    fn record<A: Serialize>(
-        &self,
-        study: &mut Study,
-        phase: Phase,
-        arch: &A,
-        accuracy: Option<f64>,
-        cost: Cost,
-    ) -> Result<()> {
-        let trial = Trial::new(NAME, phase, arch, accuracy, cost);
-        study.record(Trial { epoch: self.done.epochs, ..trial })
-    }
-
     /// What an epoch does, with the expected cost beside each bound.
-    fn describe(&self, study: &Study) -> String {
-        let expected = study.budget.bounds.iter().filter_map(|bound| {
+    fn describe(&self, budget: &Budget) -> String {
+        let expected = budget.bounds.iter().filter_map(|bound| {
             let expected = self.done.expected.get(&bound.metric)?;
             Some(format!(", expecting {} {}", bound.metric.name(), bound.metric.format(expected.mean)))
         });
@@ -395,24 +361,30 @@ impl Bsn {
     }
 
     /// Reports progress; an epoch's steps are its minibatches.
-    fn look(&self, study: &mut Study, child: &dyn SharedWeights, phase: &str, steps: usize) -> Result<Signal> {
-        let done = self.done.epochs * child.n_batches() + steps;
-        study.look(NAME, phase, done as u64, (self.settings.epochs * child.n_batches()) as u64)
+    fn look<S: SearchSpace>(&self, children: &mut Children<'_, S>, phase: &str, steps: usize) -> Result<Signal> {
+        let epoch = children.n_batches();
+        children.look(phase, self.done.epochs * epoch + steps, self.settings.epochs * epoch)
     }
 
-    fn snapshot(&mut self, child: &dyn SharedWeights, study: &mut Study) -> Result<()> {
+    fn snapshot<S: SearchSpace>(&mut self, children: &Children<'_, S>) -> Result<()> {
         self.done.updates = self.policy.parameters().updates();
-        study.snapshot(NAME, &self.done, &child.save()?.with(self.policy.parameters().save(NAME)))
+        children.snapshot(&self.done, self.policy.parameters().save(NAME))
     }
 
-    fn resume(&mut self, child: &mut dyn SharedWeights, study: &mut Study) -> Result<()> {
-        if let Some((done, saved)) = study.resume::<Done>(NAME)? {
-            self.policy.parameters().restore(NAME, done.updates, &saved.weights)?;
+    fn resume<S: SearchSpace>(&mut self, children: &mut Children<'_, S>) -> Result<()> {
+        if let Some((done, weights)) = children.resume::<Done>()? {
+            self.policy.parameters().restore(NAME, done.updates, &weights)?;
             self.done = done;
-            child.restore(&saved)?;
         }
         Ok(())
     }
+}
+
+/// A network that may be the answer, scored on the whole validation part and recorded.
+fn candidate<S: SearchSpace>(children: &mut Children<'_, S>, arch: S::Arch, cost: Cost) -> Result<Chosen<S::Arch>> {
+    let accuracy = children.validate(&arch)?;
+    children.record(Phase::Select, &arch, Some(accuracy), cost.clone(), None)?;
+    Ok(Chosen { arch, accuracy, cost })
 }
 
 impl Expected {

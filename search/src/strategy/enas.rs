@@ -5,17 +5,18 @@
 
 use data::keyed;
 use serde::{Deserialize, Serialize};
-use targets::Cost;
+use targets::{Budget, Cost};
 
 use super::{Chosen, Strategy, rank};
 use crate::{
     Result,
+    children::Children,
     chooser::Uniform,
     evaluator::SharedWeights,
     penalty::{Penalty, Reward},
     policy::{Controller, ControllerSettings, Walked, controller::ControllerState},
     space::{Scale, SearchSpace},
-    study::{Phase, Signal, Study, Trial},
+    study::{Phase, Signal, Study},
 };
 
 /// Settings, under the paper's symbols.
@@ -167,31 +168,29 @@ impl<S: SearchSpace> Strategy<S, dyn SharedWeights + '_> for Enas {
         child: &mut (dyn SharedWeights + '_),
         study: &mut Study,
     ) -> Result<Vec<Chosen<S::Arch>>> {
-        self.resume(child, study)?;
+        let mut children = Children::new(NAME, space, child, study, [self.proxy, self.full]);
+        self.resume(&mut children)?;
         while self.done.epochs < self.settings.epochs {
-            let signal = self.train_shared(space, child, study)?;
-            if signal == Signal::WrapUp || self.train_controller(space, child, study)? == Signal::WrapUp {
+            children.epoch(self.done.epochs);
+            let signal = self.train_shared(&mut children)?;
+            if signal == Signal::WrapUp || self.train_controller(&mut children)? == Signal::WrapUp {
                 break;
             }
             self.done.epochs += 1;
-            self.snapshot(child, study)?;
+            self.snapshot(&children)?;
         }
-        self.derive(space, child, study)
+        children.epoch(self.done.epochs);
+        self.derive(&mut children)
     }
 }
 
 impl Enas {
     /// Training the shared parameters Omega: an epoch with a fresh network for every minibatch.
-    fn train_shared<S: SearchSpace>(
-        &mut self,
-        space: &S,
-        child: &mut dyn SharedWeights,
-        study: &mut Study,
-    ) -> Result<Signal> {
-        for step in 0..child.n_batches() {
-            let (arch, _) = self.sample(space);
-            child.train_step(&space.build(&arch, &self.proxy)?)?;
-            if self.look(study, child, "training shared weights", step + 1)? == Signal::WrapUp {
+    fn train_shared<S: SearchSpace>(&mut self, children: &mut Children<'_, S>) -> Result<Signal> {
+        for step in 0..children.n_batches() {
+            let (arch, _) = self.sample(children.space);
+            children.train(&arch)?;
+            if self.look(children, "training shared weights", step + 1)? == Signal::WrapUp {
                 return Ok(Signal::WrapUp);
             }
         }
@@ -202,26 +201,21 @@ impl Enas {
     ///
     /// What a hard bound rules out is drawn again and teaches nothing: ENAS has no penalty, and such a network is no
     /// answer, however accurate.
-    fn train_controller<S: SearchSpace>(
-        &mut self,
-        space: &S,
-        child: &mut dyn SharedWeights,
-        study: &mut Study,
-    ) -> Result<Signal> {
+    fn train_controller<S: SearchSpace>(&mut self, children: &mut Children<'_, S>) -> Result<Signal> {
         for step in 0..self.settings.controller_steps {
             let mut learned = Vec::with_capacity(self.settings.aggregate);
             for _ in 0..self.settings.aggregate {
-                let Some((arch, walked, cost)) = self.sample_admitted(space, child, study)? else { continue };
-                let accuracy = child.accuracy(&space.build(&arch, &self.proxy)?)?;
-                let reward = self.reward(accuracy, &walked, &cost, study);
-                self.record(study, Phase::Explore, &arch, Some(accuracy), cost, Some(reward))?;
+                let Some((arch, walked, cost)) = self.sample_admitted(children)? else { continue };
+                let accuracy = children.accuracy(&arch)?;
+                let reward = self.reward(accuracy, &walked, &cost, children.budget());
+                children.record(Phase::Explore, &arch, Some(accuracy), cost, Some(reward))?;
                 learned.push((walked, reward));
             }
             if !learned.is_empty() {
                 self.controller.reinforce(&learned);
             }
-            let trained = child.n_batches() + step + 1;
-            if self.look(study, child, "training the controller", trained)? == Signal::WrapUp {
+            let trained = children.n_batches() + step + 1;
+            if self.look(children, "training the controller", trained)? == Signal::WrapUp {
                 return Ok(Signal::WrapUp);
             }
         }
@@ -233,12 +227,7 @@ impl Enas {
     ///
     /// Networks are drawn until enough are within the hard bounds: from the controller, and uniformly once a hundred of
     /// its networks in a row were not. Where none is found the cheapest of the space are tried.
-    fn derive<S: SearchSpace>(
-        &mut self,
-        space: &S,
-        child: &mut dyn SharedWeights,
-        study: &mut Study,
-    ) -> Result<Vec<Chosen<S::Arch>>> {
+    fn derive<S: SearchSpace>(&mut self, children: &mut Children<'_, S>) -> Result<Vec<Chosen<S::Arch>>> {
         let mut found: Vec<Chosen<S::Arch>> = Vec::new();
         let (mut refused, mut repeated) = (0, 0);
         for _ in 0..self.settings.proposals {
@@ -246,67 +235,54 @@ impl Enas {
             if found.len() == self.settings.candidates || repeated == PATIENCE {
                 break;
             }
-            let arch = if refused < PATIENCE { self.sample(space).0 } else { self.uniform(space) };
+            let arch = if refused < PATIENCE { self.sample(children.space).0 } else { self.uniform(children.space) };
             if found.iter().any(|it| it.arch == arch) {
                 repeated += 1;
                 continue;
             }
-            let cost = child.cost(&space.build(&arch, &self.full)?)?;
-            if !study.budget.admits(&cost) {
+            let cost = children.cost(&arch)?;
+            if !children.budget().admits(&cost) {
                 // Each of the first hundred is on record: "why is nothing feasible?"
                 if refused < PATIENCE {
-                    self.record(study, Phase::Select, &arch, None, cost, None)?;
+                    children.record(Phase::Select, &arch, None, cost, None)?;
                 }
                 refused += 1;
                 if refused.is_multiple_of(PATIENCE)
-                    && self.look(study, child, "looking for feasible networks", 0)? == Signal::WrapUp
+                    && self.look(children, "looking for feasible networks", 0)? == Signal::WrapUp
                 {
                     break;
                 }
                 continue;
             }
             (refused, repeated) = (0, 0);
-            found.push(self.candidate(space, arch, cost, child, study)?);
+            found.push(candidate(children, arch, cost)?);
             // Late or not, there must be something to choose from.
             let enough = self.settings.finalists <= found.len();
-            if self.look(study, child, "scoring", 0)? == Signal::WrapUp && enough {
+            if self.look(children, "scoring", 0)? == Signal::WrapUp && enough {
                 break;
             }
         }
         if found.is_empty() {
-            for arch in space.cheapest() {
-                let cost = child.cost(&space.build(&arch, &self.full)?)?;
-                if study.budget.admits(&cost) {
-                    found.push(self.candidate(space, arch, cost, child, study)?);
+            for arch in children.space.cheapest() {
+                let cost = children.cost(&arch)?;
+                if children.budget().admits(&cost) {
+                    found.push(candidate(children, arch, cost)?);
                 }
             }
         }
-        rank(&mut found, &study.budget);
+        rank(&mut found, children.budget());
         found.truncate(self.settings.finalists);
         for finalist in &mut found {
-            finalist.accuracy = child.validate(&space.build(&finalist.arch, &self.proxy)?)?;
+            finalist.accuracy = children.validate(&finalist.arch)?;
         }
-        rank(&mut found, &study.budget);
+        rank(&mut found, children.budget());
         Ok(found)
     }
 
-    fn candidate<S: SearchSpace>(
-        &self,
-        space: &S,
-        arch: S::Arch,
-        cost: Cost,
-        child: &mut dyn SharedWeights,
-        study: &mut Study,
-    ) -> Result<Chosen<S::Arch>> {
-        let accuracy = child.accuracy(&space.build(&arch, &self.proxy)?)?;
-        self.record(study, Phase::Select, &arch, Some(accuracy), cost.clone(), None)?;
-        Ok(Chosen { arch, accuracy, cost })
-    }
-
     /// Accuracy and entropy, less a penalty for each soft bound that is broken.
-    fn reward(&self, accuracy: f64, walked: &Walked, cost: &Cost, study: &Study) -> f64 {
+    fn reward(&self, accuracy: f64, walked: &Walked, cost: &Cost, budget: &Budget) -> f64 {
         let Settings { alpha, entropy_weight, reward_scale, .. } = self.settings;
-        let soft = study.budget.bounds.iter().filter(|bound| !bound.hard);
+        let soft = budget.bounds.iter().filter(|bound| !bound.hard);
         let excesses = soft.filter_map(|bound| Some(bound.excess(cost.get(bound.metric)?.value)));
         let penalty: f64 = excesses.map(|excess| Penalty::Slope.of(excess, 1.0)).sum();
         Reward::Additive.of(reward_scale * accuracy, penalty, alpha) + entropy_weight * walked.entropy()
@@ -321,14 +297,12 @@ impl Enas {
     /// A network of the controller within the hard bounds; `None` if none of a hundred is.
     fn sample_admitted<S: SearchSpace>(
         &mut self,
-        space: &S,
-        child: &mut dyn SharedWeights,
-        study: &Study,
+        children: &mut Children<'_, S>,
     ) -> Result<Option<(S::Arch, Walked, Cost)>> {
         for _ in 0..PATIENCE {
-            let (arch, walked) = self.sample(space);
-            let cost = child.cost(&space.build(&arch, &self.full)?)?;
-            if study.budget.admits(&cost) {
+            let (arch, walked) = self.sample(children.space);
+            let cost = children.cost(&arch)?;
+            if children.budget().admits(&cost) {
                 return Ok(Some((arch, walked, cost)));
             }
         }
@@ -340,41 +314,32 @@ impl Enas {
         space.sample(&mut Uniform::new(self.seed, "enas uniform", self.done.sampled))
     }
 
-    fn record<A: Serialize>(
-        &self,
-        study: &mut Study,
-        phase: Phase,
-        arch: &A,
-        accuracy: Option<f64>,
-        cost: Cost,
-        reward: Option<f64>,
-    ) -> Result<()> {
-        let trial = Trial::new(NAME, phase, arch, accuracy, cost);
-        study.record(Trial { epoch: self.done.epochs, reward, ..trial })
-    }
-
     /// Reports progress; an epoch's steps are its minibatches and the controller's updates.
-    fn look(&self, study: &mut Study, child: &dyn SharedWeights, phase: &str, steps: usize) -> Result<Signal> {
-        let epoch = child.n_batches() + self.settings.controller_steps;
-        let done = self.done.epochs * epoch + steps;
-        study.look(NAME, phase, done as u64, (self.settings.epochs * epoch) as u64)
+    fn look<S: SearchSpace>(&self, children: &mut Children<'_, S>, phase: &str, steps: usize) -> Result<Signal> {
+        let epoch = children.n_batches() + self.settings.controller_steps;
+        children.look(phase, self.done.epochs * epoch + steps, self.settings.epochs * epoch)
     }
 
-    fn snapshot(&mut self, child: &dyn SharedWeights, study: &mut Study) -> Result<()> {
+    fn snapshot<S: SearchSpace>(&mut self, children: &Children<'_, S>) -> Result<()> {
         self.done.controller = self.controller.save();
-        let learned = self.done.controller.weights.clone();
-        study.snapshot(NAME, &self.done, &child.save()?.with(learned))
+        children.snapshot(&self.done, self.done.controller.weights.clone())
     }
 
-    fn resume(&mut self, child: &mut dyn SharedWeights, study: &mut Study) -> Result<()> {
-        if let Some((done, saved)) = study.resume::<Done>(NAME)? {
+    fn resume<S: SearchSpace>(&mut self, children: &mut Children<'_, S>) -> Result<()> {
+        if let Some((done, weights)) = children.resume()? {
             self.done = done;
-            self.done.controller.weights = saved.weights.clone();
+            self.done.controller.weights = weights;
             self.controller.restore(&self.done.controller)?;
-            child.restore(&saved)?;
         }
         Ok(())
     }
+}
+
+/// A network that may be the answer, scored on one minibatch and recorded.
+fn candidate<S: SearchSpace>(children: &mut Children<'_, S>, arch: S::Arch, cost: Cost) -> Result<Chosen<S::Arch>> {
+    let accuracy = children.accuracy(&arch)?;
+    children.record(Phase::Select, &arch, Some(accuracy), cost.clone(), None)?;
+    Ok(Chosen { arch, accuracy, cost })
 }
 
 /// Networks of the controller in a row that may miss the budget before uniform ones are drawn, or be known already

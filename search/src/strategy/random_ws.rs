@@ -1,15 +1,17 @@
 //! Random search with weight sharing (Li and Talwalkar, 2019): the same shared weights and the
 //! same effort as a learned controller, and no controller. The row that every search is compared with.
 
+use graph::weights::Weights;
 use serde::{Deserialize, Serialize};
 
 use super::{Chosen, Strategy, rank};
 use crate::{
     Result,
+    children::Children,
     chooser::Uniform,
     evaluator::SharedWeights,
     space::{Scale, SearchSpace},
-    study::{Phase, Signal, Study, Trial},
+    study::{Phase, Signal, Study},
 };
 
 /// Settings.
@@ -68,54 +70,48 @@ impl<S: SearchSpace> Strategy<S, dyn SharedWeights + '_> for RandomWs {
         child: &mut (dyn SharedWeights + '_),
         study: &mut Study,
     ) -> Result<Vec<Chosen<S::Arch>>> {
-        if let Some((done, saved)) = study.resume::<Done>(NAME)? {
+        let mut children = Children::new(NAME, space, child, study, [self.proxy, self.full]);
+        if let Some((done, _)) = children.resume()? {
             self.done = done;
-            child.restore(&saved)?;
         }
-        let total = (self.settings.epochs * child.n_batches() + self.settings.scored) as u64;
+        let total = self.settings.epochs * children.n_batches() + self.settings.scored;
         'training: while self.done.epochs < self.settings.epochs {
-            for step in 0..child.n_batches() {
+            for step in 0..children.n_batches() {
                 let arch = self.sample(space);
-                child.train_step(&space.build(&arch, &self.proxy)?)?;
-                let done = (self.done.epochs * child.n_batches() + step + 1) as u64;
-                if study.look(NAME, "training shared weights", done, total)? == Signal::WrapUp {
+                children.train(&arch)?;
+                let done = self.done.epochs * children.n_batches() + step + 1;
+                if children.look("training shared weights", done, total)? == Signal::WrapUp {
                     break 'training;
                 }
             }
             self.done.epochs += 1;
-            study.snapshot(NAME, &self.done, &child.save()?)?;
+            children.snapshot(&self.done, Weights::default())?;
         }
-        let scored = self.score(space, child, study, total)?;
-        self.choose(space, child, study, scored)
+        children.epoch(self.done.epochs);
+        let scored = self.score(&mut children, total)?;
+        self.choose(&mut children, scored)
     }
 }
 
 impl RandomWs {
     /// Scores random architectures within the budget, each on one validation minibatch.
-    fn score<S: SearchSpace>(
-        &mut self,
-        space: &S,
-        child: &mut dyn SharedWeights,
-        study: &mut Study,
-        total: u64,
-    ) -> Result<Vec<Chosen<S::Arch>>> {
+    fn score<S: SearchSpace>(&mut self, children: &mut Children<'_, S>, total: usize) -> Result<Vec<Chosen<S::Arch>>> {
         let mut scored: Vec<Chosen<S::Arch>> = Vec::new();
         for _ in 0..self.settings.proposals {
             if scored.len() == self.settings.scored {
                 break;
             }
-            let arch = self.sample(space);
-            let cost = child.cost(&space.build(&arch, &self.full)?)?;
-            if study.budget.admits(&cost) {
-                let accuracy = child.accuracy(&space.build(&arch, &self.proxy)?)?;
-                let trial = Trial::new(NAME, Phase::Select, &arch, Some(accuracy), cost.clone());
-                study.record(Trial { epoch: self.done.epochs, ..trial })?;
+            let arch = self.sample(children.space);
+            let cost = children.cost(&arch)?;
+            if children.budget().admits(&cost) {
+                let accuracy = children.accuracy(&arch)?;
+                children.record(Phase::Select, &arch, Some(accuracy), cost.clone(), None)?;
                 scored.push(Chosen { arch, accuracy, cost });
             }
-            let done = total - (self.settings.scored - scored.len()) as u64;
+            let done = total - (self.settings.scored - scored.len());
             // Late or not, there must be something to choose from.
             let enough = self.settings.finalists <= scored.len();
-            if study.look(NAME, "scoring", done, total)? == Signal::WrapUp && enough {
+            if children.look("scoring", done, total)? == Signal::WrapUp && enough {
                 break;
             }
         }
@@ -125,17 +121,15 @@ impl RandomWs {
     /// The best of the best, on the whole validation part.
     fn choose<S: SearchSpace>(
         &self,
-        space: &S,
-        child: &mut dyn SharedWeights,
-        study: &Study,
+        children: &mut Children<'_, S>,
         mut scored: Vec<Chosen<S::Arch>>,
     ) -> Result<Vec<Chosen<S::Arch>>> {
-        rank(&mut scored, &study.budget);
+        rank(&mut scored, children.budget());
         scored.truncate(self.settings.finalists);
         for candidate in &mut scored {
-            candidate.accuracy = child.validate(&space.build(&candidate.arch, &self.proxy)?)?;
+            candidate.accuracy = children.validate(&candidate.arch)?;
         }
-        rank(&mut scored, &study.budget);
+        rank(&mut scored, children.budget());
         Ok(scored)
     }
 }

@@ -1,160 +1,35 @@
-//! `pipeline search`: the whole way, from data and a board to a measured network.
+//! A search with everything that it needs, and its stages: search, training, export, measurement.
 
-use std::{cell::RefCell, path::PathBuf, rc::Rc, time::Duration};
+use std::{cell::RefCell, rc::Rc, time::Duration};
 
-use ::train::{alone::Trainer, shared::Supernet};
 use anyhow::Result;
 use graph::Graph;
 use search::{
     chooser::Uniform,
-    evaluator::{Evaluator, Saved, SharedWeights},
     feasibility::{Certificate, Explanation, Known, Side},
     pricing::Pricer,
     space::{
-        Scale, SearchSpace, Task,
+        Scale, SearchSpace,
         cells::{AnyCell, Cells},
     },
-    strategy::{
-        Chosen, Strategy,
-        asha::{self, Asha},
-        benas::Benas,
-        epnas::{self, Epnas},
-        evolution::{self, Evolution},
-        first_measured,
-        local_search::LocalSearch,
-        nas_rl::{self, NasRl},
-        nasnet::{self, NasNet},
-        neural_architect::{self, NeuralArchitect},
-        random::Random,
-        random_ws::{self, RandomWs},
-        reinforce::{self, Reinforce},
-        surrogate::{self, Surrogate},
-    },
+    strategy::{Chosen, first_measured},
     study::Study,
-    trials::Effort,
 };
 use targets::{Budget, Calibration, Cost, CostModel, LatencyModel, Meter, MeterError, Metric, Reading, Target};
 
-use super::{Images, about, export, report, settle, train};
 use crate::{
     calibrations,
-    cli::SearchArgs,
-    config::{BaselineChoice, SearchConfig, StrategyName, read_table},
+    commands::{Images, export, report, settle, train},
+    config::{BaselineChoice, SearchConfig, StrategyName},
     devices,
     exit::{self, Exit},
     on_device::{Instrument, OnDevice},
     receipt::{Architecture, Baseline, Receipt},
-    run_folder::{ARCHITECTURE, CALIBRATION, CONFIG, RunFolder},
+    run_folder::{ARCHITECTURE, RunFolder},
     score::Score,
     supernet,
-    terminal::{self, Screen, say},
+    terminal::{self, Screen},
 };
-
-/// The command.
-pub fn run(args: &SearchArgs) -> Result<Exit> {
-    let mut config = configure(args)?;
-    let path = args.run.clone().unwrap_or_else(|| default_folder(&config));
-    let images = Images::open(&config)?;
-    config.seal(&images.set.part)?;
-    let target = Target::find(&config.target)?;
-    let calibration = if args.resume {
-        calibrations::resumed(&path)?
-    } else {
-        let chosen = calibrations::choose(config.calibration.as_deref(), &target)?;
-        // What is kept for the target may be another file tomorrow, or on another machine.
-        let file = chosen.as_ref().map_or(calibrations::NONE.to_owned(), |(_, path)| path.display().to_string());
-        config.calibration = Some(file);
-        let calibration = chosen.map(|(calibration, _)| calibration);
-        if config.device.is_none() {
-            let usual = devices::usual(&target, calibration.as_ref());
-            if usual == devices::COUNTED {
-                say(&format!(
-                    "no --device: the instructions of candidates near a bound are counted in an emulator, with the agent for \
-                     {}; --device {} goes by tables alone",
-                    target.name,
-                    devices::NONE
-                ));
-            }
-            config.device = Some(usual.to_owned());
-        }
-        calibration
-    };
-    let plan = Plan::new(config, images, calibration)?;
-    plan.refuse_the_impossible()?;
-    if args.dry_run {
-        return super::dry_run::run(&plan, args.json);
-    }
-    let folder = RunFolder::open(&path, args.resume)?;
-    let text = plan.config.to_toml()?;
-    folder.write(CONFIG, text.as_bytes())?;
-    if let Some(calibration) = &plan.calibration {
-        folder.write_json(CALIBRATION, calibration)?;
-        say(&calibrations::in_words(calibration));
-    }
-    folder.log("started", serde_json::json!({ "resumed": args.resume, "version": env!("CARGO_PKG_VERSION") }));
-    say(&format!("run folder: {}", path.display()));
-    let done = plan.run(&folder);
-    match &done {
-        Ok(Found::Network(_)) => folder.log("finished", serde_json::json!({})),
-        Ok(Found::Nothing(why)) => folder.log("nothing feasible", serde_json::json!({ "why": why.to_string() })),
-        Err(error) => folder.log("stopped", serde_json::json!({ "why": format!("{error:#}") })),
-    }
-    match done? {
-        Found::Network(receipt) => {
-            settle::show(&receipt, &folder, args.json)?;
-            Ok(settle::exit(&receipt))
-        }
-        Found::Nothing(why) => {
-            if args.json {
-                let text = why.to_string();
-                let found =
-                    serde_json::json!({ "outcome": "nothing-feasible", "why": text, "explanation": why.explanation });
-                terminal::print(&found.to_string());
-            } else {
-                terminal::print(&why.to_string());
-                terminal::say(&format!("another budget: pipeline explain --run {} --max-latency ...", path.display()));
-            }
-            Ok(Exit::NotMet)
-        }
-    }
-}
-
-/// The configuration: of the run that is resumed, or from the flags and `--config`.
-fn configure(args: &SearchArgs) -> Result<SearchConfig> {
-    let flags = args.to_table();
-    if !args.resume {
-        let file = args.config.as_deref().map(read_table).transpose()?;
-        return SearchConfig::complete(flags, file);
-    }
-    let path = match &args.run {
-        Some(path) => path.clone(),
-        None => default_folder(&SearchConfig::complete(flags.clone(), None)?),
-    };
-    let stored = RunFolder::open(&path, args.resume)?.file(CONFIG);
-    let then = SearchConfig::read(&stored)?;
-    let now = SearchConfig::complete(flags, Some(read_table(&stored)?))?;
-    // More time and more tolerance may be given to a run, and the agent may lie elsewhere; everything else is
-    // what it is.
-    let (deadline, allow_noisy, device_wait) = (then.deadline.clone(), then.allow_noisy, then.device_wait.clone());
-    let same = SearchConfig { deadline, allow_noisy, device_wait, agent: then.agent.clone(), ..now.clone() } == then;
-    if !same {
-        let message = format!(
-            "--resume continues the run with the configuration in {}; only --deadline, --device-wait, --agent and --allow-noisy may change",
-            stored.display()
-        );
-        return Err(exit::usage(message));
-    }
-    Ok(now)
-}
-
-/// `runs/TARGET-DATA-SEED`.
-fn default_folder(config: &SearchConfig) -> PathBuf {
-    let word = |text: &str| {
-        let last = text.trim_end_matches('/').rsplit('/').next().unwrap_or(text);
-        last.chars().map(|it| if it.is_ascii_alphanumeric() { it } else { '-' }).collect::<String>()
-    };
-    PathBuf::from("runs").join(format!("{}-{}-{}", word(&config.target), word(&config.data), config.seed))
-}
 
 /// Everything that a search needs, opened and checked.
 pub struct Plan {
@@ -179,16 +54,16 @@ pub struct Plan {
 }
 
 /// How a search ends when nothing went wrong.
-enum Found {
+pub(super) enum Found {
     Network(Box<Receipt>),
     Nothing(Box<Why>),
 }
 
 /// Why nothing was found.
-struct Why {
+pub(super) struct Why {
     /// Whether there were candidates that did not stand the whole measurement.
     refused: bool,
-    explanation: Explanation,
+    pub(super) explanation: Explanation,
 }
 
 impl std::fmt::Display for Why {
@@ -240,7 +115,7 @@ impl Plan {
     }
 
     /// Refuses a bound that even the cheapest network of the space does not meet.
-    fn refuse_the_impossible(&self) -> Result<()> {
+    pub(super) fn refuse_the_impossible(&self) -> Result<()> {
         let model = &self.model;
         let certificate = Certificate::bounded(&self.space, &self.deployed, model)?;
         for bound in self.budget.bounds.iter().filter(|bound| bound.hard) {
@@ -281,7 +156,8 @@ impl Plan {
         (self.config.training.epochs * self.images.set.train.len()) as u64
     }
 
-    fn run(&self, folder: &RunFolder) -> Result<Found> {
+    /// All stages, as far as they are not done yet.
+    pub(super) fn run(&self, folder: &RunFolder) -> Result<Found> {
         let board = self.board(folder)?;
         if !folder.has(ARCHITECTURE)
             && let Err(why) = self.search(folder, board.as_ref()).map_err(|error| continuable(error, folder))?
@@ -386,137 +262,6 @@ impl Plan {
         Ok(Ok(()))
     }
 
-    /// What a strategy finds, the best first.
-    fn candidates(
-        &self,
-        strategy: StrategyName,
-        pricer: Pricer,
-        study: &mut Study,
-        folder: &RunFolder,
-    ) -> Result<(Vec<Chosen<AnyCell>>, Pricer)> {
-        let Self { config, proxy, deployed, .. } = self;
-        let (seed, b_enas, trials) = (config.seed, &config.b_enas, config.trials);
-        let effort = Effort {
-            evaluations: trials.evaluations,
-            epochs: trials.epochs,
-            patience: PATIENCE,
-            proxy: *proxy,
-            full: *deployed,
-        };
-        let mut alone = |strategy: &mut dyn for<'a> Strategy<Cells, dyn Evaluator + 'a>, pricer| {
-            self.each_alone(pricer, study, folder, strategy)
-        };
-        let (mut ranked, pricer) = match strategy {
-            StrategyName::Random => alone(&mut Random::new(effort, seed), pricer)?,
-            StrategyName::Evolution => {
-                alone(&mut Evolution::new(evolution::Settings::default(), effort, seed), pricer)?
-            }
-            StrategyName::LocalSearch => alone(&mut LocalSearch::new(effort, seed), pricer)?,
-            StrategyName::Reinforce => {
-                alone(&mut Reinforce::new(reinforce::Settings::default(), effort, seed), pricer)?
-            }
-            StrategyName::Surrogate => {
-                alone(&mut Surrogate::new(surrogate::Settings::default(), effort, seed), pricer)?
-            }
-            StrategyName::NasRl => {
-                let settings = match deployed.task {
-                    Task::Classification | Task::Segmentation => nas_rl::Settings::short(),
-                    Task::Language => nas_rl::Settings::short_recurrent(),
-                };
-                alone(&mut NasRl::new(settings, effort, seed), pricer)?
-            }
-            StrategyName::Nasnet => alone(&mut NasNet::new(nasnet::Settings::short(), effort, seed), pricer)?,
-            StrategyName::Epnas => {
-                let short = epnas::Settings::short();
-                let child = epnas::Child { epochs: trials.epochs, ..short.child };
-                alone(&mut Epnas::new(epnas::Settings { child, ..short }, effort, seed), pricer)?
-            }
-            StrategyName::NeuralArchitect => {
-                let settings = neural_architect::Settings::short();
-                alone(&mut NeuralArchitect::new(settings, about(&self.images.set), effort, seed), pricer)?
-            }
-            StrategyName::Asha => {
-                // Rungs at a quarter, all and four times the epochs that others give each network.
-                let settings = asha::Settings {
-                    min_epochs: trials.epochs.div_ceil(4),
-                    max_epochs: 4 * trials.epochs,
-                    total_epochs: Some(trials.evaluations * trials.epochs),
-                    ..asha::Settings::default()
-                };
-                let effort = Effort { evaluations: 16 * trials.evaluations, ..effort };
-                alone(&mut Asha::new(settings, effort, seed), pricer)?
-            }
-            StrategyName::BEnas => {
-                let mut strategy = Benas::new(b_enas.clone(), self.space.given(), *proxy, *deployed, seed);
-                self.with_shared_weights(pricer, study, folder, &mut strategy)?
-            }
-            StrategyName::RandomWs => {
-                let settings = random_ws::Settings {
-                    epochs: if config.supernet.is_some() { 0 } else { b_enas.epochs },
-                    scored: b_enas.epochs * b_enas.controller_steps * b_enas.cells_per_gradient,
-                    finalists: b_enas.candidates,
-                    proposals: b_enas.proposals,
-                };
-                let mut strategy = RandomWs::new(settings, *proxy, *deployed, seed);
-                self.with_shared_weights(pricer, study, folder, &mut strategy)?
-            }
-        };
-        // No two runs share how long training took; where no bound asks for it, the outcome is the
-        // same without it, byte for byte.
-        if self.budget.get(Metric::TrainTime).is_none() {
-            for candidate in &mut ranked {
-                candidate.cost.figures.remove(&Metric::TrainTime);
-            }
-        }
-        Ok((ranked, pricer))
-    }
-
-    fn with_shared_weights(
-        &self,
-        pricer: Pricer,
-        study: &mut Study,
-        folder: &RunFolder,
-        strategy: &mut dyn for<'a> Strategy<Cells, dyn SharedWeights + 'a>,
-    ) -> Result<(Vec<Chosen<AnyCell>>, Pricer)> {
-        let config = &self.config;
-        let set = self.images.set.clone();
-        let mut shared = Supernet::new(set, config.search_recipe.clone(), config.compute()?, config.seed, pricer);
-        if let Some(path) = &config.supernet {
-            let (_, weights) = supernet::read(path)?;
-            shared.restore(&Saved { weights, ..Saved::default() })?;
-        }
-        let ranked = strategy.search(&self.space, &mut shared, study)?;
-        // The baseline's are not kept: they were trained for the comparison.
-        if config.supernet.is_none() && strategy.name() == config.strategy.name() {
-            let saved = shared.save()?;
-            let about = supernet::About {
-                format: supernet::FORMAT,
-                strategy: strategy.name().to_owned(),
-                blocks: self.space.parts(),
-                scale: self.proxy,
-                steps: saved.steps,
-                data_sha256: config.made_with.as_ref().map(|it| it.data_sha256.clone()).unwrap_or_default(),
-            };
-            supernet::write(folder, &about, &saved)?;
-        }
-        Ok((ranked, shared.into_pricer()))
-    }
-
-    fn each_alone(
-        &self,
-        pricer: Pricer,
-        study: &mut Study,
-        folder: &RunFolder,
-        strategy: &mut dyn for<'a> Strategy<Cells, dyn Evaluator + 'a>,
-    ) -> Result<(Vec<Chosen<AnyCell>>, Pricer)> {
-        let config = &self.config;
-        let (set, recipe, kept) = (self.images.set.clone(), config.search_recipe.clone(), folder.file("checkpoints"));
-        let mut trainer =
-            Trainer::new(set, recipe, config.compute()?, config.seed, pricer, kept, terminal::interrupted);
-        let ranked = strategy.search(&self.space, &mut trainer, study)?;
-        Ok((ranked, trainer.into_pricer()))
-    }
-
     /// The candidate that is first once the whole protocol was run on the device, where there is one. The inner error is the
     /// cost of those that did not stand it.
     fn accept(
@@ -569,9 +314,6 @@ fn continuable(error: anyhow::Error, folder: &RunFolder) -> anyhow::Error {
 /// Share of a deadline for the strategy, and again for the baseline, which gets the same effort.
 /// The rest is for the final training.
 pub const SEARCH_SHARE: f64 = 0.3;
-
-/// Networks proposed at most for each that is trained on its own.
-const PATIENCE: usize = 1_000;
 
 fn baseline(strategy: StrategyName, found: Option<Chosen<AnyCell>>) -> Baseline {
     let (accuracy, cost) = (found.as_ref().map(|it| it.accuracy), found.as_ref().map(|it| it.cost.clone()));
