@@ -118,7 +118,7 @@ pub fn of_search(config: &SearchConfig, pace: &Pace, images: Counts, unit: Work,
         return (config.trials.evaluations * config.trials.epochs) as f64 * epoch;
     }
     let b_enas = &config.b_enas;
-    let minibatches = b_enas.epochs * b_enas.controller_steps * b_enas.cells_per_gradient;
+    let minibatches = b_enas.explored();
     let scored = pace.scores(unit, pace.batch.min(validation)) * minibatches as f64;
     epochs(config) as f64 * pace.trains(unit, train)
         + scored

@@ -32,6 +32,9 @@ pub struct ReproduceArgs {
     /// Where to work [default: runs/reproduce-PAPER-SCALE-SEED]
     #[arg(long, value_name = "DIR")]
     pub run: Option<PathBuf>,
+    /// Tells what would be done and how long it would take here, from a few steps; trains nothing
+    #[arg(long)]
+    pub dry_run: bool,
     /// Prints the result as JSON
     #[arg(long)]
     pub json: bool,

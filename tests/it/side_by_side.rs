@@ -204,3 +204,23 @@ fn a_paper_is_reproduced_beside_random_search_and_what_was_printed() {
     run(&folder, "reproduce nasnet --scale demo --data optdigits --run paper")
         .expect(2, &["holds other work", "--run"]);
 }
+
+#[test]
+fn a_reproduction_says_beforehand_what_it_would_take() {
+    let folder = workplace();
+    for (paper, beside) in [("b-enas", true), ("nasnet", true), ("random-ws", false), ("darts", false)] {
+        let line = format!("reproduce {paper} --scale demo --data fashion-tiny --run dry --dry-run");
+        let said = run(&folder, &format!("{line} --json"));
+        said.expect(0, &[]);
+        let told = &said_json(&said.stdout)[0];
+        let number = |key: &str| told[key].as_f64().unwrap_or_else(|| panic!("no {key} in {told}"));
+        let parts = ["search_seconds", "random_seconds", "training_seconds"].map(number);
+        assert!(0.0 < parts[0] && 0.0 < parts[2], "{told}");
+        assert_eq!((0.0 < parts[1], number("seconds")), (beside, parts.iter().sum::<f64>()), "{told}");
+        assert!(number("training_seconds_low") <= number("training_seconds_high"), "{told}");
+        let trainings = if paper == "random-ws" { 1.0 } else { 2.0 };
+        assert_eq!((number("trainings"), number("training_epochs")), (trainings, 3.0));
+        run(&folder, &line).expect(0, &["nothing is trained", "here and now"]);
+    }
+    assert!(!folder.path().join("dry").exists(), "nothing is left behind");
+}

@@ -53,6 +53,13 @@ fn one() -> f64 {
     1.0
 }
 
+impl Settings {
+    /// Networks that are scored on a minibatch while the controller learns.
+    pub fn explored(&self) -> usize {
+        self.epochs * self.controller_steps * self.cells_per_gradient
+    }
+}
+
 impl Default for Settings {
     /// Section 4.1 of the paper.
     fn default() -> Self {

@@ -176,6 +176,11 @@ impl Darts {
         Self { settings, proxy, full, seed, done: Done::default() }
     }
 
+    /// How the weights' answer to alpha enters its gradient.
+    pub fn order(&self) -> Order {
+        self.settings.order
+    }
+
     /// The logits as they are now.
     pub fn alpha(&self) -> &Mixture {
         &self.done.alpha

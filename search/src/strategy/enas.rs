@@ -98,6 +98,11 @@ impl Settings {
 }
 
 impl Settings {
+    /// Networks that are scored on a minibatch while the controller learns.
+    pub fn explored(&self) -> usize {
+        self.epochs * self.controller_steps * self.aggregate
+    }
+
     /// The search for recurrent cells. The reward is the paper's `c / perplexity` and the bounds of the logits are its text's;
     /// the controller's rate and the constant `c`, NAS-RL's, are reconstructions.
     pub fn recurrent() -> Self {

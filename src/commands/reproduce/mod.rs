@@ -19,7 +19,7 @@ use crate::{
     run_folder::RunFolder,
     terminal::{self, say},
 };
-use lab::Lab;
+use lab::{Done, Lab};
 use verdict::verdict;
 
 /// What one search ended with.
@@ -129,10 +129,24 @@ pub fn run(args: &ReproduceArgs) -> Result<Exit> {
     let name = clap::ValueEnum::to_possible_value(&args.paper).map_or(String::new(), |it| it.get_name().to_owned());
     let scale = clap::ValueEnum::to_possible_value(&args.scale).map_or(String::new(), |it| it.get_name().to_owned());
     let path = args.run.clone().unwrap_or_else(|| format!("runs/reproduce-{name}-{scale}-{}", args.seed).into());
-    let lab = Lab::open(args, RunFolder::plain(&path)?)?;
-    lab.claim(&name, &scale)?;
-    say(&format!("{name} at {scale} scale in {}", path.display()));
-    let (ours, random) = lab.reproduce(args.paper)?;
+    let folder = if args.dry_run { RunFolder { path: path.clone() } } else { RunFolder::plain(&path)? };
+    let lab = Lab::open(args, folder)?;
+    if !args.dry_run {
+        lab.claim(&name, &scale)?;
+        say(&format!("{name} at {scale} scale in {}", path.display()));
+    }
+    let (ours, random) = match lab.reproduce(args.paper)? {
+        Done::Outcomes(outcomes) => *outcomes,
+        Done::Forecast(forecast) => {
+            if args.json {
+                terminal::print(&serde_json::to_string(&forecast)?);
+            } else {
+                terminal::print(&format!("{name} at {scale} scale on {}: nothing is trained", lab.name));
+                forecast.show();
+            }
+            return Ok(Exit::Ok);
+        }
+    };
     let published = lab.published(args.paper)?;
     let plain = lab.plain(args.paper, &ours)?;
     let verdict = verdict(args, &ours, random.as_ref(), plain.as_ref(), published.as_ref(), lab.is_same_data);

@@ -103,7 +103,7 @@ impl Plan {
             StrategyName::RandomWs => {
                 let settings = random_ws::Settings {
                     epochs: if config.supernet.is_some() { 0 } else { b_enas.epochs },
-                    scored: b_enas.epochs * b_enas.controller_steps * b_enas.cells_per_gradient,
+                    scored: b_enas.explored(),
                     finalists: b_enas.candidates,
                     proposals: b_enas.proposals,
                 };

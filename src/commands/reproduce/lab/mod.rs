@@ -1,5 +1,6 @@
 //! The data, sizes and trainings of one reproduction.
 
+mod forecast;
 mod searches;
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use search::{
 };
 use targets::{Bound, Budget, CostModel, Metric, Target};
 
+pub(super) use self::forecast::Forecast;
 use super::{ClassScore, Found, Outcome, Shipped, Words, extent::Extent};
 use crate::{
     cli::{Guard, ReproduceArgs, ReproductionScale},
@@ -32,6 +34,14 @@ use crate::{
 
 /// What a folder is for: the paper, the scale, the seed and the data.
 const SETUP: &str = "setup.json";
+
+/// What came of a reproduction.
+pub(super) enum Done {
+    /// What was found, and what stands beside it.
+    Outcomes(Box<(Outcome, Option<Outcome>)>),
+    /// Nothing was trained: what it would take.
+    Forecast(Forecast),
+}
 
 /// Images, sizes and settings of one reproduction.
 pub(super) struct Lab {
@@ -49,6 +59,8 @@ pub(super) struct Lab {
     pub(super) guards: Vec<Guard>,
     pub(super) folder: RunFolder,
     compute: Compute,
+    /// Whether to tell what would be done, and not to do it.
+    is_dry: bool,
 }
 
 impl Lab {
@@ -97,8 +109,8 @@ impl Lab {
         let test = Arc::new(source.test()?);
         // Words are spotted on a board; the other figures know no target.
         let target = Target::find(if paper == Paper::Kws { "rpi4" } else { "host" })?;
-        let (scale, seed) = (args.scale, args.seed);
-        Ok(Self { paper, name, is_same_data, set, test, target, extent, scale, seed, guards, folder, compute })
+        let (scale, seed, is_dry) = (args.scale, args.seed, args.dry_run);
+        Ok(Self { paper, name, is_same_data, set, test, target, extent, scale, seed, guards, folder, compute, is_dry })
     }
 
     /// Says in the folder what is done there. What was done for something else is not gone on with.

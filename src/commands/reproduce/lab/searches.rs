@@ -35,7 +35,7 @@ use search::{
 };
 use targets::{Budget, Cost, Metric};
 
-use super::{Extent, Found, Lab, Outcome};
+use super::{Done, Extent, Found, Lab, Outcome};
 use crate::{
     cli::{Guard, ReproductionScale},
     commands::about,
@@ -45,7 +45,7 @@ use crate::{
 
 impl Lab {
     /// The paper's search, and random search at equal cost: none beside random search itself.
-    pub(in crate::commands::reproduce) fn reproduce(&self, paper: Paper) -> Result<(Outcome, Option<Outcome>)> {
+    pub(in crate::commands::reproduce) fn reproduce(&self, paper: Paper) -> Result<Done> {
         let Extent { evaluations, shared_epochs, batch, .. } = self.extent;
         let (seed, is_paper) = (self.seed, self.scale == ReproductionScale::Paper);
         let [proxy, full] = self.sizes();
@@ -60,44 +60,45 @@ impl Lab {
                 let paper = benas::Settings::default();
                 let controller = hasty(paper.controller.clone());
                 let settings = benas::Settings { epochs: shared_epochs, controller, ..paper };
-                self.shared(&cells, &mut Benas::new(settings, cells.given(), proxy, full, seed), none)
+                let explored = settings.explored();
+                self.shared(&cells, &mut Benas::new(settings, cells.given(), proxy, full, seed), explored, none)
             }
             Paper::Enas => {
                 let paper = enas::Settings::micro();
                 let controller = hasty(paper.controller.clone());
                 let settings = enas::Settings { epochs: shared_epochs, controller, ..paper };
                 let space = EnasMicro::default();
-                self.shared(&space, &mut Enas::new(settings, space.given(), proxy, full, seed), none)
+                let explored = settings.explored();
+                self.shared(&space, &mut Enas::new(settings, space.given(), proxy, full, seed), explored, none)
             }
             Paper::EnasMacro => {
                 let paper = enas::Settings::macro_search();
                 let controller = hasty(paper.controller.clone());
                 let settings = enas::Settings { epochs: shared_epochs, controller, ..paper };
                 let space = EnasMacro { layers: if is_paper { 12 } else { 6 } };
-                self.shared(&space, &mut Enas::new(settings, space.given(), proxy, full, seed), none)
+                let explored = settings.explored();
+                self.shared(&space, &mut Enas::new(settings, space.given(), proxy, full, seed), explored, none)
             }
             Paper::Bsn => {
                 let paper = bsn::Settings { epochs: shared_epochs, batch, ..bsn::Settings::default() };
                 let space = Fabric::default();
-                self.shared(&space, &mut Bsn::new(paper, proxy, full, seed), none)
+                let explored = paper.epochs;
+                self.shared(&space, &mut Bsn::new(paper, proxy, full, seed), explored, none)
             }
-            Paper::RandomWs => {
-                let outcome = self.random_ws(&cells, &mut self.study(&none)?, shared_epochs * 300, &none)?;
-                Ok((outcome, None))
-            }
+            Paper::RandomWs => self.random_alone(&cells, shared_epochs * 300),
             Paper::EnasPtb => {
                 let paper = enas::Settings::recurrent();
                 let controller = hasty(paper.controller.clone());
                 let controller_steps = if is_paper { paper.controller_steps } else { 10 };
                 let settings = enas::Settings { epochs: shared_epochs, controller_steps, controller, ..paper };
                 let space = RecurrentSpace::enas();
-                self.shared(&space, &mut Enas::new(settings, space.given(), proxy, full, seed), none)
+                let explored = settings.explored();
+                self.shared(&space, &mut Enas::new(settings, space.given(), proxy, full, seed), explored, none)
             }
             Paper::RandomWsPtb => {
                 // Half of what the paper scores: a segment of text takes longer than a batch of small images.
                 let scored = if is_paper { 2_000 } else { 50 * shared_epochs };
-                let outcome = self.random_ws(&cells, &mut self.study(&none)?, scored, &none)?;
-                Ok((outcome, None))
+                self.random_alone(&cells, scored)
             }
             Paper::NasRlPtb => {
                 let settings =
@@ -214,7 +215,7 @@ impl Lab {
         strategy: &mut dyn for<'a> Strategy<S, dyn Evaluator + 'a>,
         effort: Effort,
         budget: Budget,
-    ) -> Result<(Outcome, Option<Outcome>)> {
+    ) -> Result<Done> {
         let draw =
             |nth, _: &mut Pricer| Ok(Some(space.sample(&mut Uniform::new(self.seed, "random at equal cost", nth))));
         self.beside(space, strategy, effort, budget, draw, |effort| Random::new(effort, self.seed))
@@ -229,7 +230,10 @@ impl Lab {
         budget: Budget,
         draw: impl FnMut(u64, &mut Pricer) -> Result<Option<S::Arch>>,
         rival: impl FnOnce(Effort) -> R,
-    ) -> Result<(Outcome, Option<Outcome>)> {
+    ) -> Result<Done> {
+        if self.is_dry {
+            return self.forecast_alone(space, effort, &budget, draw).map(Done::Forecast);
+        }
         let mut study = self.study(&budget)?;
         let trainer = || -> Result<Trainer> {
             let (set, kept) = (self.set.clone(), self.folder.file("checkpoints"));
@@ -256,7 +260,7 @@ impl Lab {
                 Some(Outcome { found: Found { allowed, ..outcome.found }, ..outcome })
             }
         };
-        Ok((ours, random))
+        Ok(Done::Outcomes(Box::new((ours, random))))
     }
 
     /// How many random networks within the budget are as much work to train as `work`: multiply-accumulates of one
@@ -287,39 +291,56 @@ impl Lab {
         Ok((work / mean).round().max(1.0) as usize)
     }
 
+    /// A search whose networks share weights, of which it scores as many as `explored` while it learns; beside it random
+    /// search that scores as many.
     fn shared<S: SearchSpace>(
         &self,
         space: &S,
         strategy: &mut dyn for<'a> Strategy<S, dyn SharedWeights + 'a>,
+        explored: usize,
         budget: Budget,
-    ) -> Result<(Outcome, Option<Outcome>)> {
+    ) -> Result<Done> {
+        if self.is_dry {
+            return self.forecast_shared(space, explored).map(Done::Forecast);
+        }
         let mut study = self.study(&budget)?;
         let found = strategy.search(space, &mut self.supernet(&budget)?, &mut study)?;
         let scored = study.trials().iter().filter(|it| it.accuracy.is_some()).count();
         let ours = self.finish(space, strategy.name(), scored, found, &self.size(self.extent.full))?;
-        Ok((ours, Some(self.random_ws(space, &mut study, scored.max(10), &budget)?)))
+        let random = self.random_ws(space, &mut study, scored.max(10), &budget)?;
+        Ok(Done::Outcomes(Box::new((ours, Some(random)))))
     }
 
     /// A relaxed search; beside it a random network of equal size, by the same recipe.
-    fn relaxed<S: Relax>(&self, space: &S, strategy: &mut Darts) -> Result<(Outcome, Option<Outcome>)> {
+    fn relaxed<S: Relax>(&self, space: &S, strategy: &mut Darts) -> Result<Done> {
+        if self.is_dry {
+            return self.forecast_relaxed(space, strategy.order()).map(Done::Forecast);
+        }
         let budget = Budget::default();
         let mut study = self.study(&budget)?;
-        let recipe = self.recipe(self.extent.shared_epochs);
-        let recipe = match self.paper.task() {
-            Task::Classification | Task::Segmentation => {
-                let schedule = Schedule { max: 0.025, ..recipe.schedule };
-                Recipe { weight_decay: 3e-4, ..Recipe::published(recipe.epochs, recipe.batch, schedule) }
-            }
-            Task::Language => recipe,
-        };
+        let recipe = self.relaxed_recipe();
         let mut network = Relaxation::new(self.set.clone(), recipe, self.compute, self.seed, self.pricer(&budget)?);
         let found = strategy.search(space, &mut network, &mut study)?;
         let n = study.trials().iter().filter(|it| it.strategy == darts::NAME).count();
         let full = self.size(self.extent.full);
         let ours = Outcome { stopped: strategy.stopped(), ..self.finish(space, darts::NAME, n, found, &full)? };
-        let Some(random) = self.of_equal_size(space, ours.params, &full)? else { return Ok((ours, None)) };
+        let Some(random) = self.of_equal_size(space, ours.params, &full)? else {
+            return Ok(Done::Outcomes(Box::new((ours, None))));
+        };
         let random = self.finish(space, "random", 1, vec![random], &full)?;
-        Ok((ours, Some(random)))
+        Ok(Done::Outcomes(Box::new((ours, Some(random)))))
+    }
+
+    /// DARTS's recipe of images; of words that of all others.
+    pub(super) fn relaxed_recipe(&self) -> Recipe {
+        let recipe = self.recipe(self.extent.shared_epochs);
+        match self.paper.task() {
+            Task::Classification | Task::Segmentation => {
+                let schedule = Schedule { max: 0.025, ..recipe.schedule };
+                Recipe { weight_decay: 3e-4, ..Recipe::published(recipe.epochs, recipe.batch, schedule) }
+            }
+            Task::Language => recipe,
+        }
     }
 
     /// The first random architecture whose network has as many parameters, give or take a twentieth.
@@ -334,6 +355,16 @@ impl Lab {
             }
         }
         Ok(None)
+    }
+
+    /// Random search with shared weights, which nothing stands beside.
+    fn random_alone<S: SearchSpace>(&self, space: &S, scored: usize) -> Result<Done> {
+        if self.is_dry {
+            return self.forecast_shared(space, scored).map(Done::Forecast);
+        }
+        let none = Budget::default();
+        let outcome = self.random_ws(space, &mut self.study(&none)?, scored, &none)?;
+        Ok(Done::Outcomes(Box::new((outcome, None))))
     }
 
     fn random_ws<S: SearchSpace>(
