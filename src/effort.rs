@@ -104,8 +104,10 @@ pub fn settled(config: &SearchConfig) -> (f64, f64) {
     if config.strategy != StrategyName::BEnas || half_lives <= 0.0 {
         return (0.0, 0.0);
     }
-    let end = 1.0 - 0.5_f64.powf(half_lives);
-    (1.0 - end / (half_lives * std::f64::consts::LN_2), end)
+    let left = 0.5_f64.powf(half_lives);
+    // What ships is the best of the last ten cells: a few large ones that are still drawn are not it. Twice as settled
+    // as what is drawn is nearer to what six runs of the demo shipped.
+    (1.0 - (1.0 - left) / (half_lives * std::f64::consts::LN_2), 1.0 - left * left)
 }
 
 /// CPU seconds of one search for `config`. `unit` is the work of the cells that are trained, and `feasible` that of the
@@ -202,9 +204,9 @@ mod tests {
 
     #[test]
     fn a_controller_settles_by_halves() {
-        // The demo: 10 epochs of 12 rounds at a rate of 0.01 are 1.2, and 1.2 / 0.5 half-lives.
+        // The demo: 10 epochs of 12 rounds at a rate of 0.01 are 1.2, and 1.2 / 0.5 half-lives; twice as many for the end.
         let (mean, end) = settled(&config("preset = 'demo'"));
-        assert!((end - (1.0 - 0.5_f64.powf(1.2 / 0.5))).abs() < 1e-12 && 0.5 < mean && mean < end, "{mean} {end}");
+        assert!((end - (1.0 - 0.25_f64.powf(1.2 / 0.5))).abs() < 1e-12 && 0.5 < mean && mean < end, "{mean} {end}");
         let (later_mean, later_end) = settled(&config("preset = 'demo'\n[b-enas]\nepochs = 40"));
         assert!(mean < later_mean && end < later_end && later_end <= 1.0);
         assert_eq!(settled(&config("preset = 'demo'\n[b-enas]\ncontroller_steps = 0")), (0.0, 0.0));

@@ -48,7 +48,7 @@ struct TrainingTime {
 
 /// Candidates measured at the start whatever their predicted latency, to scale the model; fewer where
 /// a calibration has done so already.
-const FIRST_MEASURED: usize = 8;
+pub const FIRST_MEASURED: usize = 8;
 
 /// Most candidates that pass unmeasured between two tries.
 const LONGEST_PAUSE: usize = 64;

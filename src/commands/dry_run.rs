@@ -4,7 +4,7 @@ mod cells;
 mod stage;
 
 use anyhow::Result;
-use search::space::SearchSpace;
+use search::{pricing::FIRST_MEASURED, space::SearchSpace};
 use serde::Serialize;
 use targets::Metric;
 
@@ -12,12 +12,15 @@ use self::{
     cells::{Cells, SAMPLED},
     stage::{PROBED, Stage},
 };
-use super::search::{Plan, SEARCH_SHARE};
+use super::search::{Plan, SEARCH_SHARE, random_cell};
 use crate::{
+    config::BaselineChoice,
+    devices,
     effort::{self, Counts, Range, resident},
     exit::Exit,
     growth::Work,
-    probe::cpu_seconds,
+    on_device::{Instrument, ModelFile},
+    probe::{Clock, Took, cpu_seconds},
     score::records,
     terminal,
 };
@@ -35,6 +38,11 @@ struct Estimate {
     search_steps: u64,
     /// Images that final trainings go through, the baseline's included.
     training_images: u64,
+    /// Candidates that the device is asked about whatever they are predicted to take; others where a bound is near.
+    measured: usize,
+    /// Time that their instructions are counted for, in seconds, by one that was counted; 0 without counting, and on boards,
+    /// which a dry run does not touch.
+    counting_seconds: f64,
     /// Time of the whole command, in seconds, estimated from a short probe; what a board takes is not in it.
     seconds: f64,
     /// A tenth and nine tenths of the networks that may be chosen for the final training lead to these.
@@ -113,8 +121,17 @@ fn say_effort(plan: &Plan, estimate: &Estimate) {
         time(estimate.search_cpu_seconds),
         time(estimate.training_cpu_seconds)
     ));
-    if plan.config.device().is_some() {
-        terminal::print("          measuring on the device comes on top: up to 2 s a candidate that is measured");
+    match plan.config.device() {
+        None => {}
+        Some(devices::COUNTED) => terminal::print(&format!(
+            "          in it {} for counting the instructions of {} candidates; where a bound is near, more are counted",
+            time(estimate.counting_seconds),
+            estimate.measured
+        )),
+        Some(_) => terminal::print(&format!(
+            "          measuring on the device comes on top: up to 2 s a candidate, {} of them or more where a bound is near",
+            estimate.measured
+        )),
     }
     terminal::print(&match estimate.memory_bytes {
         Some(bytes) => format!("memory    about {} (estimated)", Metric::Memory.format(bytes as f64)),
@@ -131,8 +148,10 @@ fn estimate(plan: &Plan) -> Result<Estimate> {
     let search = Stage::probe(plan, &config.search_recipe, plan.proxy, &cells.all)?;
     let last = Stage::probe(plan, &config.training, plan.deployed.trained(), &cells.feasible)?;
     let Outlook { searches: of_searches, trainings: of_trainings, tensors } = outlook(plan, &cells, &search, &last)?;
-    let cpu = opened + of_searches + of_trainings;
-    let wall = opened + of_searches * search.pace.wall + of_trainings * last.pace.wall;
+    let (measured, counting) = counting(plan)?;
+    let cpu = opened + of_searches + of_trainings + Range::of(counting.cpu_seconds);
+    let wall =
+        opened + of_searches * search.pace.wall + of_trainings * last.pace.wall + Range::of(counting.wall_seconds);
     let (_, trainings) = effort::repeats(config);
     Ok(Estimate {
         architectures: plan.space.size().to_string(),
@@ -140,6 +159,8 @@ fn estimate(plan: &Plan) -> Result<Estimate> {
         feasible_of: SAMPLED as usize,
         search_steps: search_steps(plan),
         training_images: (trainings * config.training.epochs * n_train) as u64,
+        measured,
+        counting_seconds: counting.wall_seconds,
         seconds: wall.expected,
         seconds_low: wall.low,
         seconds_high: wall.high,
@@ -150,6 +171,24 @@ fn estimate(plan: &Plan) -> Result<Estimate> {
         training_cpu_seconds: of_trainings.expected,
         memory_bytes: cells.memory.map(|before| before + tensors as u64),
     })
+}
+
+/// How many candidates the device is asked about at least, and what it takes to count their instructions, where that is
+/// how it is asked: one is counted.
+fn counting(plan: &Plan) -> Result<(usize, Took)> {
+    if plan.config.device().is_none() {
+        return Ok((0, Took::default()));
+    }
+    // Those that teach the model, and what is to ship once more by the whole protocol, its rival's included.
+    let first = FIRST_MEASURED.saturating_sub(plan.model.latency.n_measured());
+    let measured = first + if plan.config.baseline == BaselineChoice::Rival { 2 } else { 1 };
+    let Some(Instrument::Counts { counter, .. }) = plan.counter()? else { return Ok((measured, Took::default())) };
+    let model = ModelFile::of(&plan.network(&random_cell(plan, 0))?)?;
+    let clock = Clock::start();
+    counter.count(model.path())?;
+    // One process on one core: what it takes of the wall it takes of a processor.
+    let seconds = clock.took().wall_seconds * measured as f64;
+    Ok((measured, Took { wall_seconds: seconds, cpu_seconds: seconds }))
 }
 
 /// Steps of training while searching, the baseline's included.

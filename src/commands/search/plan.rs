@@ -172,6 +172,11 @@ impl Plan {
         Ok(Found::Network(Box::new(receipt)))
     }
 
+    /// What counts instructions, if that is what `--device` names: nobody's board is touched.
+    pub fn counter(&self) -> Result<Option<Instrument>> {
+        if self.config.device() == Some(devices::COUNTED) { self.instrument() } else { Ok(None) }
+    }
+
     /// What `--device` names; a device that goes away in the middle is waited for.
     fn instrument(&self) -> Result<Option<Instrument>> {
         let Some(name) = self.config.device() else { return Ok(None) };
