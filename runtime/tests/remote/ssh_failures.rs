@@ -56,6 +56,8 @@ fn a_board_that_vanishes_is_lost_and_found_again() {
     };
     let job = busy(board.remote(proxy.port), path.clone());
     wait_until("the agent never started", is_working);
+    // That a shell came about is said before the agent starts, but it may arrive later.
+    proxy.settle();
     proxy.cut();
     let (mut remote, result) = job.join().expect("no panic");
     check_lost(result, &["bench", "ended in the middle"]);
@@ -68,6 +70,7 @@ fn a_board_that_vanishes_is_lost_and_found_again() {
     wait_until("the last agent stays", || board.agents("profile").is_empty());
     let job = busy(remote, path.clone());
     wait_until("the agent never started", is_working);
+    proxy.settle();
     proxy.silence();
     let (mut remote, result) = job.join().expect("no panic");
     check_lost(result, &["bench", "ended in the middle"]);
