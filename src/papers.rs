@@ -47,6 +47,17 @@ pub enum Paper {
     Kws,
 }
 
+/// A network that is trained beside what was found, by the same recipe on the same data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rival {
+    /// A language model of one LSTM.
+    Lstm,
+    /// DS-CNN, published for keyword spotting.
+    DsCnn,
+    /// A plain network for the classes of pixels, about as large as what was found.
+    PlainDeeplab,
+}
+
 /// A printed figure.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 pub struct Printed {
@@ -205,6 +216,21 @@ impl Paper {
                 &NONE
             }
         }
+    }
+
+    /// What stands beside it, where random search at equal cost is not all.
+    pub fn rival(self) -> Option<Rival> {
+        match self {
+            Self::Kws => Some(Rival::DsCnn),
+            Self::AutoDeeplab => Some(Rival::PlainDeeplab),
+            _ if self.task() == Task::Language => Some(Rival::Lstm),
+            _ => None,
+        }
+    }
+
+    /// Whether it is itself the random search that stands beside the others.
+    pub fn is_random(self) -> bool {
+        matches!(self, Self::RandomWs | Self::RandomWsPtb)
     }
 
     /// Whether its choices stay open while it searches.

@@ -147,8 +147,8 @@ pub fn run(args: &ReproduceArgs) -> Result<Exit> {
             return Ok(Exit::Ok);
         }
     };
-    let published = lab.published(args.paper)?;
-    let plain = lab.plain(args.paper, &ours)?;
+    let published = lab.published()?;
+    let plain = lab.plain(&ours)?;
     let verdict = verdict(args, &ours, random.as_ref(), plain.as_ref(), published.as_ref(), lab.is_same_data);
     let reproduction = Reproduction {
         paper: name,

@@ -16,7 +16,6 @@ use targets::{Budget, Metric};
 use super::Lab;
 use crate::{
     effort::Range,
-    papers::Paper,
     probe::{Clock, Prober, Took},
     terminal,
 };
@@ -64,7 +63,7 @@ impl Lab {
         let (trained, asked) = (epochs * self.set.train.len(), scored * self.extent.batch);
         let seconds = mean(&pace.steps) * trained as f64 + mean(&pace.forwards) * asked as f64;
         let search = format!("{epochs} epochs of shared weights, {scored} children scored on a minibatch");
-        let random = if matches!(self.paper, Paper::RandomWs | Paper::RandomWsPtb) { 0.0 } else { seconds };
+        let random = if self.paper.is_random() { 0.0 } else { seconds };
         self.with_trainings(&self.build(space, &archs, &self.deployed())?, search, [seconds, random])
     }
 
@@ -128,7 +127,9 @@ impl Lab {
         let epochs = self.extent.final_epochs;
         let (trained, asked) = ((epochs * self.set.train.len()) as f64, (epochs * self.set.validation.len()) as f64);
         let one = |(step, forward): (&f64, &f64)| step * trained + forward * (asked + self.test.len() as f64);
-        let trainings = self.n_trainings();
+        // What was found, what random search found, and a network that stands beside them.
+        let others = [!self.paper.is_random(), self.paper.rival().is_some()];
+        let trainings = 1 + others.into_iter().filter(|&it| it).count();
         let all = Range::among(pace.steps.iter().zip(&pace.forwards).map(one).collect()) * trainings as f64;
         Ok(Forecast {
             search,
@@ -141,17 +142,6 @@ impl Lab {
             training_seconds_high: all.high,
             seconds: search_seconds + random_seconds + all.expected,
         })
-    }
-
-    /// What was found, what random search found, and a published or a plain network.
-    fn n_trainings(&self) -> usize {
-        match self.paper {
-            Paper::RandomWs => 1,
-            Paper::RandomWsPtb => 2,
-            Paper::Kws | Paper::AutoDeeplab => 3,
-            _ if self.paper.task() == ::data::Task::Language => 3,
-            _ => 2,
-        }
     }
 
     /// Size of the networks that are trained to the end.

@@ -27,7 +27,7 @@ use crate::{
     cli::{Guard, ReproduceArgs, ReproductionScale},
     commands::{export, open_source},
     exit,
-    papers::Paper,
+    papers::{Paper, Rival},
     run_folder::{MODEL, RunFolder, STUDY},
     terminal::{Screen, TrainingScreen},
 };
@@ -143,22 +143,25 @@ impl Lab {
     }
 
     /// The published network that stands beside what was found, by the same recipe on the same data.
-    pub(super) fn published(&self, paper: Paper) -> Result<Option<Outcome>> {
+    pub(super) fn published(&self) -> Result<Option<Outcome>> {
         let full = self.size(self.extent.full);
-        if paper.task() == Task::Language {
-            let graph = lstm::lstm(&full).map_err(search::Error::from)?;
-            return self.train("lstm", [graph.clone(), graph], Found::default()).map(Some);
-        }
-        if paper != Paper::Kws {
-            return Ok(None);
-        }
-        let build = |scale: &Scale| ds_cnn::build(scale).map_err(search::Error::from);
-        self.train("ds-cnn", [build(&full.trained())?, build(&full)?], Found::default()).map(Some)
+        let (name, graphs) = match self.paper.rival() {
+            Some(Rival::Lstm) => {
+                let graph = lstm::lstm(&full).map_err(search::Error::from)?;
+                ("lstm", [graph.clone(), graph])
+            }
+            Some(Rival::DsCnn) => {
+                let build = |scale: &Scale| ds_cnn::build(scale).map_err(search::Error::from);
+                ("ds-cnn", [build(&full.trained())?, build(&full)?])
+            }
+            Some(Rival::PlainDeeplab) | None => return Ok(None),
+        };
+        self.train(name, graphs, Found::default()).map(Some)
     }
 
     /// A plain network about as large as what was found, by the same recipe on the same data.
-    pub(super) fn plain(&self, paper: Paper, ours: &Outcome) -> Result<Option<Outcome>> {
-        if paper != Paper::AutoDeeplab {
+    pub(super) fn plain(&self, ours: &Outcome) -> Result<Option<Outcome>> {
+        if self.paper.rival() != Some(Rival::PlainDeeplab) {
             return Ok(None);
         }
         let graph = deeplab::of_size(&self.size(self.extent.full), ours.params).map_err(search::Error::from)?;

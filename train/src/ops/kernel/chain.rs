@@ -1,7 +1,7 @@
 //! A rectifier, a depthwise convolution and a convolution over all channels, each of which may be absent, computed
 //! image by image: what stands between them stays in the cache and is computed again for the gradients.
 
-use kernels::plane::run;
+use kernels::{Window, plane::run};
 use memory::Part;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
@@ -10,11 +10,11 @@ use super::{
     computed,
     dense::{Dense, Phases, correlate, match_dense},
     depthwise::{self, Depthwise},
-    entry::Entry,
+    entry::{Entry, sample, spread},
     group,
     norm::{Curve, Line},
     planes::{Layout, Planes, PlanesMut, Sheet},
-    product::{LANES, Lines, Panels, Source, Target, match_up, multiply},
+    product::{LANES, Lines, Panels, Piece, Source, Target, match_up, multiply},
     relu::Rectifier,
     sum_groups, vectorised,
 };
@@ -94,7 +94,7 @@ impl Chain {
         (0..channels).map(|at| Entry::new(line(at), self.rectifier)).collect()
     }
 
-    /// Convolves `x`; `after` is done to the output of each group of images while it is in the cache.
+    /// Convolves `x`; `after` is done to the output of a few images at a time while it is in the cache.
     ///
     /// # Shapes
     /// - x: `[n, channels, input]`
@@ -111,27 +111,31 @@ impl Chain {
         let images = group(n);
         let panels = self.dense.map(|dense| dense.ahead(weights[1]));
         let prepared = Prepared { entries: self.entries(lines), depthwise: weights[0], panels };
-        let convolve = |x: &[f32], y: Part<'_>| after(self.forward_group(x, &prepared, y));
-        computed(n * to, images * to, x.par_chunks(images * from), convolve)
+        let convolve = |x: &[f32], y: Part<'_>| {
+            let mut made = Vec::new();
+            self.forward_group(x, &prepared, y, |y| made.push(after(y)));
+            made
+        };
+        let (y, made) = computed(n * to, images * to, x.par_chunks(images * from), convolve);
+        (y, made.into_iter().flatten().collect())
     }
 
-    fn forward_group<'a>(&self, x: &[f32], prepared: &Prepared<'_>, y: Part<'a>) -> &'a mut [f32] {
+    fn forward_group(&self, x: &[f32], prepared: &Prepared<'_>, y: Part<'_>, mut after: impl FnMut(&mut [f32])) {
         let Prepared { entries, depthwise: weights, panels } = prepared;
         let ([from, to], [channels, area]) = (self.sizes(), self.input());
         let [out, height, width] = self.output();
         let images = y.len() / to;
         let (Some(panels), Some(dense)) = (panels, &self.dense) else {
             let values = y.zeroed();
-            let Some(depthwise) = &self.depthwise else { return values };
-            let x = Planes::new(x, Layout::batch(channels, area, images));
-            let y = PlanesMut::new(values, Layout::batch(out, height * width, images));
-            run(&depthwise.window, depthwise::Forward { depthwise, entries, weights, x, y });
-            return values;
+            if let Some(depthwise) = &self.depthwise {
+                let x = Planes::new(x, Layout::batch(channels, area, images));
+                let y = PlanesMut::new(values, Layout::batch(out, height * width, images));
+                run(&depthwise.window, depthwise::Forward { depthwise, entries, weights, x, y });
+            }
+            return after(values);
         };
         if !dense.is_pointwise() {
-            let y = y.zeroed();
-            correlate(dense, panels, entries, x, y);
-            return y;
+            return after(correlate(dense, panels, entries, x, y));
         }
         let [middle, middle_area] = self.middle();
         // Only narrow planes gain by standing side by side; of others one fits the first cache better than several.
@@ -146,13 +150,14 @@ impl Chain {
                     let y = sheet.planes_mut();
                     run(&depthwise.window, depthwise::Forward { depthwise, entries, weights, x, y });
                 }
-                None => gather(dense, entries, x, sheet.planes_mut()),
+                None => Arch::new().dispatch(Gather { window: &dense.window, entries, x, y: sheet.planes_mut() }),
             }
             let pitch = height * width;
             for (image, y) in y.chunks_exact_mut(to).enumerate() {
                 multiply_image(panels, sheet, image, y, pitch, pitch);
             }
-        })
+            after(y);
+        });
     }
 
     /// The gradients of both weights, and of the input where it is wanted.
@@ -185,7 +190,7 @@ impl Chain {
                 norm: gradient.norm.map(|(y, curves)| (&y[cut(y, to)], curves)),
             };
             let mut parts = weights.map(|it| vec![0.0; it.len()]);
-            let (x, dx) = (&x[cut(x, from)], dx.map(Part::zeroed));
+            let x = &x[cut(x, from)];
             match self.dense.as_ref().filter(|it| !it.is_pointwise()) {
                 Some(dense) => {
                     backward_dense(dense, x, &prepared, phases.as_ref(), &gradient, dx, &mut parts[1]);
@@ -211,7 +216,7 @@ impl Chain {
         x: &[f32],
         prepared: &Prepared<'_>,
         gradient: &Gradient<'_>,
-        mut dx: Option<&mut [f32]>,
+        dx: Option<Part<'_>>,
         [depthwise_part, dense_part]: &mut [Vec<f32>; 2],
     ) {
         let Prepared { entries, depthwise: weights, panels } = prepared;
@@ -222,11 +227,13 @@ impl Chain {
         let mut dz = Sheet::new(out, height * width, most);
         let mut dmiddle = panels.as_ref().map(|_| Sheet::new(middle, middle_area, most));
         let mut again = panels.as_ref().map(|_| Sheet::new(middle, middle_area, most));
-        for start in (0..gradient.dy.len() / to).step_by(most) {
+        // A few images at a time, from `nth` times as many on; their gradient holds zeros before.
+        let mut few = |nth: usize, dx: Option<&mut [f32]>| {
+            let start = nth * most;
             let n = most.min(gradient.dy.len() / to - start);
             let cut = |size: usize| start * size..(start + n) * size;
             let x = Planes::new(&x[cut(from)], Layout::batch(channels, area, n));
-            let dx = dx.as_deref_mut().map(|dx| PlanesMut::new(&mut dx[cut(from)], Layout::batch(channels, area, n)));
+            let dx = dx.map(|dx| PlanesMut::new(dx, Layout::batch(channels, area, n)));
             let dz = dz.first(n);
             gradient.part(cut(to), out, n).write(dz.planes_mut());
             if let (Some(panels), Some(dmiddle)) = (panels, &mut dmiddle) {
@@ -246,9 +253,10 @@ impl Chain {
                     run(&depthwise.window, backward);
                 }
                 (None, Some(dense), Some(again)) => {
-                    gather(dense, entries, x, again.planes_mut());
+                    let window = &dense.window;
+                    Arch::new().dispatch(Gather { window, entries, x, y: again.planes_mut() });
                     if let Some(dx) = dx {
-                        scatter(dense, entries, x, dmiddle, dx);
+                        Arch::new().dispatch(Scatter { window, entries, x, dy: dmiddle, dx });
                     }
                 }
                 (None, ..) => {}
@@ -256,6 +264,12 @@ impl Chain {
             if let Some(again) = again {
                 match_sheets(again, dz, dense_part);
             }
+        };
+        match dx {
+            Some(dx) => {
+                dx.filled(most * from, |nth, dx| few(nth, Some(dx)));
+            }
+            None => (0..gradient.dy.len().div_ceil(most * to)).for_each(|nth| few(nth, None)),
         }
     }
 }
@@ -277,7 +291,7 @@ fn backward_dense(
     prepared: &Prepared<'_>,
     phases: Option<&Phases>,
     gradient: &Gradient<'_>,
-    dx: Option<&mut [f32]>,
+    dx: Option<Part<'_>>,
     part: &mut [f32],
 ) {
     let entries = &prepared.entries;
@@ -292,13 +306,14 @@ fn backward_dense(
     let dy = made.as_deref().unwrap_or(gradient.dy);
     match_dense(dense, entries, x, dy, part);
     let Some(dx) = dx else { return };
-    match (phases, &prepared.panels) {
-        (Some(phases), _) => phases.run(dy, dx),
-        (None, Some(panels)) => {
-            correlate(&dense.turned(), panels, &vec![Entry::PLAIN; dense.to], dy, dx);
+    let dx = match (phases, &prepared.panels) {
+        (None, Some(panels)) => correlate(&dense.turned(), panels, &vec![Entry::PLAIN; dense.to], dy, dx),
+        (phases, _) => {
+            let dx = dx.zeroed();
+            phases.into_iter().for_each(|phases| phases.run(dy, dx));
+            dx
         }
-        (None, None) => {}
-    }
+    };
     Arch::new().dispatch(Mask { entries, area, x, dx });
 }
 
@@ -365,66 +380,75 @@ impl WithSimd for Mask<'_> {
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { entries, area, x, dx } = self;
         for ((x, dx), entry) in x.chunks_exact(area).zip(dx.chunks_exact_mut(area)).zip(entries.iter().cycle()) {
-            entry.mask(simd, x, dx);
+            entry.reader(simd).mask(simd, x, dx);
         }
     }
 }
 
 /// Copies those pixels that a pointwise convolution reads, as the entries say.
-fn gather(dense: &Dense, entries: &[Entry], x: Planes<'_>, mut y: PlanesMut<'_>) {
-    let window = &dense.window;
-    vectorised(
-        #[inline(always)]
-        || {
-            for (channel, entry) in entries.iter().enumerate() {
-                for image in 0..x.images() {
-                    let (x, y) = (x.plane(channel, image), y.plane(channel, image));
-                    if window.input == window.output {
-                        for (y, x) in y.iter_mut().zip(x) {
-                            *y = entry.of(*x);
-                        }
-                        continue;
-                    }
-                    let rows = x.chunks_exact(window.input[1]).step_by(window.stride[0]);
-                    for (y, x) in y.chunks_exact_mut(window.output[1]).zip(rows) {
-                        for (y, x) in y.iter_mut().zip(x.iter().step_by(window.stride[1])) {
-                            *y = entry.of(*x);
-                        }
-                    }
-                }
-            }
-        },
-    );
+struct Gather<'a> {
+    window: &'a Window,
+    entries: &'a [Entry],
+    x: Planes<'a>,
+    y: PlanesMut<'a>,
 }
 
-/// The gradient of [`gather`]'s input.
-fn scatter(dense: &Dense, entries: &[Entry], x: Planes<'_>, dy: Planes<'_>, mut dx: PlanesMut<'_>) {
-    let window = &dense.window;
-    vectorised(
-        #[inline(always)]
-        || {
-            for (channel, entry) in entries.iter().enumerate() {
-                for image in 0..x.images() {
-                    let (x, dx, dy) = (x.plane(channel, image), dx.plane(channel, image), dy.plane(channel, image));
-                    if window.input == window.output {
-                        for ((dx, dy), x) in dx.iter_mut().zip(dy).zip(x) {
-                            *dx = entry.back(*x, *dy);
-                        }
-                        continue;
-                    }
-                    dx.fill(0.0);
-                    let [columns_in, columns_out] = [window.input[1], window.output[1]];
-                    let rows =
-                        dx.chunks_exact_mut(columns_in).zip(x.chunks_exact(columns_in)).step_by(window.stride[0]);
-                    for ((dx, x), dy) in rows.zip(dy.chunks_exact(columns_out)) {
-                        for ((dx, x), dy) in dx.iter_mut().zip(x).step_by(window.stride[1]).zip(dy) {
-                            *dx = entry.back(*x, *dy);
-                        }
-                    }
+impl WithSimd for Gather<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { window: Window { stride, input, output, .. }, entries, x, mut y } = self;
+        for (channel, entry) in entries.iter().enumerate() {
+            let reader = entry.reader(simd);
+            for image in 0..x.images() {
+                let (x, y) = (x.plane(channel, image), y.plane(channel, image));
+                if input == output {
+                    reader.copy(simd, x, y);
+                    continue;
+                }
+                let rows = x.chunks_exact(input[1]).step_by(stride[0]);
+                for (y, x) in y.chunks_exact_mut(output[1]).zip(rows) {
+                    sample(x, stride[1], y);
+                }
+                reader.apply(simd, y);
+            }
+        }
+    }
+}
+
+/// The gradient of what [`Gather`] reads; `dx` holds zeros before.
+struct Scatter<'a> {
+    window: &'a Window,
+    entries: &'a [Entry],
+    x: Planes<'a>,
+    dy: Planes<'a>,
+    dx: PlanesMut<'a>,
+}
+
+impl WithSimd for Scatter<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { window: Window { stride, input, output, .. }, entries, x, dy, mut dx } = self;
+        for (channel, entry) in entries.iter().enumerate() {
+            let reader = entry.reader(simd);
+            for image in 0..x.images() {
+                let (x, dx, dy) = (x.plane(channel, image), dx.plane(channel, image), dy.plane(channel, image));
+                if input == output {
+                    dx.copy_from_slice(dy);
+                    reader.mask(simd, x, dx);
+                    continue;
+                }
+                let rows = dx.chunks_exact_mut(input[1]).zip(x.chunks_exact(input[1])).step_by(stride[0]);
+                for ((dx, x), dy) in rows.zip(dy.chunks_exact(output[1])) {
+                    spread(dy, stride[1], dx);
+                    reader.mask(simd, x, dx);
                 }
             }
-        },
-    );
+        }
+    }
 }
 
 /// `target = panels * sheet`, one image; the planes of the target are `pitch` values apart.
@@ -456,5 +480,5 @@ fn match_sheets(x: &Sheet, dy: &Sheet, part: &mut [f32]) {
         return multiply(&panels, &source, Target { values: part, pitch: taps, height: 1, width: taps, adds: true });
     }
     let [x, dy] = [x, dy].map(|it| Lines { values: it.values(), offsets: it.offsets() });
-    match_up(&x, &dy, length, part);
+    match_up(&x, &dy, std::iter::once(Piece { x: 0, dy: 0, length }), part);
 }

@@ -4,11 +4,15 @@
 //! row `(channel, i, j)` is that channel of the input, moved by `i` rows and `j` columns. Such a row
 //! is read where it stands in a copy of the image with zeros around it.
 
+use std::collections::BTreeSet;
+
 use kernels::Window;
+use memory::Part;
+use pulp::{Arch, Simd, WithSimd};
 
 use super::{
-    entry::Entry,
-    product::{LANES, Lines, Panels, Source, Target, match_up, multiply},
+    entry::{Entry, sample, spread},
+    product::{LANES, Lines, Panels, Piece, Source, Target, match_up, multiply},
     vectorised,
 };
 
@@ -66,29 +70,25 @@ impl Dense {
 }
 
 /// Multiplies every image of `source`, read as the entries say, with the panels of [`Dense::ahead`].
-pub(super) fn correlate(dense: &Dense, panels: &Panels, entries: &[Entry], source: &[f32], result: &mut [f32]) {
+pub(super) fn correlate<'a>(
+    dense: &Dense,
+    panels: &Panels,
+    entries: &[Entry],
+    source: &[f32],
+    result: Part<'a>,
+) -> &'a mut [f32] {
     let Dense { window, from, to } = dense;
     let [height, width] = window.output;
     let [from_area, to_area] = window.areas();
-    // Rows that are no whole vectors are read one after the other, with the zeros between them.
-    let one = !width.is_multiple_of(LANES);
-    let mut laid = Laid::new(window, *from, 1, one);
+    let mut laid = Laid::new(window, *from, 1);
     let (offsets, pitch) = (laid.offsets(), laid.pitch);
-    let mut rows = vec![0.0; if one { to * height * pitch } else { 0 }];
-    for (values, source) in result.chunks_exact_mut(to * to_area).zip(source.chunks_exact(from * from_area)) {
-        laid.fill(source, entries);
+    result.filled(to * to_area, |nth, values| {
+        laid.fill(&source[nth * from * from_area..][..from * from_area], entries);
         let source = Source { values: &laid.values, offsets: &offsets, step: pitch };
-        if !one {
-            multiply(panels, &source, Target { values, pitch: to_area, height, width, adds: false });
-            continue;
-        }
-        let length = (height - 1) * pitch + width;
-        let target = Target { values: &mut rows, pitch: height * pitch, height: 1, width: length, adds: false };
-        multiply(panels, &source, target);
-        for (to, from) in values.chunks_exact_mut(width).zip(rows.chunks_exact(pitch)) {
-            to.copy_from_slice(&from[..width]);
-        }
-    }
+        // Rows without gaps are one.
+        let [height, width] = if pitch == width { [1, to_area] } else { [height, width] };
+        multiply(panels, &source, Target { values, pitch: to_area, height, width, adds: false });
+    })
 }
 
 /// The gradient of the input of a convolution with a stride and without dilation. Pixels of the input whose place is
@@ -107,8 +107,7 @@ struct Phase {
     /// Which pixel of the input is the first, and how many rows and columns there are.
     first: [usize; 2],
     count: [usize; 2],
-    /// Where its first window begins, and where each tap stands from there.
-    base: [usize; 2],
+    /// Row and column of the gradient of the output, with its zeros, where each tap begins.
     taps: Vec<[usize; 2]>,
 }
 
@@ -146,8 +145,8 @@ impl Phases {
                     let at = (r + a * stride[0]) * kernel[1] + s + b * stride[1];
                     weights[(tap / n_taps * dense.from + row) * area + at]
                 });
-                let taps = (0..n_taps).map(|tap| std::array::from_fn(|axis| before[axis] - place(tap)[axis])).collect();
-                phases.push(Phase { panels, first, count, base, taps });
+                let begin = |tap: usize| std::array::from_fn(|axis| base[axis] + before[axis] - place(tap)[axis]);
+                phases.push(Phase { panels, first, count, taps: (0..n_taps).map(begin).collect() });
             }
         }
         Some(Self { dense: *dense, before, size, phases })
@@ -155,35 +154,55 @@ impl Phases {
 
     /// Computes it for every image; `dx` holds zeros before.
     pub(super) fn run(&self, dy: &[f32], dx: &mut [f32]) {
-        let Self { dense: Dense { window, from, to }, before, size, phases } = self;
+        let Self { dense: Dense { window, from, to }, before, size: [size, _], phases } = self;
         let [from_area, to_area] = window.areas();
-        let pitch = size[1].next_multiple_of(LANES) + LANES;
-        let mut padded = vec![0.0; to * size[0] * pitch + LANES];
-        let mut part = vec![0.0; from * from_area];
+        // A copy for each column where a tap begins: its rows stand without gaps.
+        let begins: BTreeSet<usize> = phases.iter().flat_map(|it| it.taps.iter().map(|[_, column]| *column)).collect();
+        let begins: Vec<usize> = begins.into_iter().collect();
+        let pitch = phases.iter().map(|it| it.count[1]).max().unwrap_or(0);
+        let mut copies = vec![0.0; begins.len() * to * size * pitch + 2 * LANES];
+        let place = |copy: usize, channel: usize, row: usize| ((copy * to + channel) * size + row) * pitch;
+        let offsets: Vec<Vec<usize>> = phases
+            .iter()
+            .map(|Phase { taps, .. }| {
+                let copy = |column: usize| begins.partition_point(|&begin| begin < column);
+                let of = |channel: usize| taps.iter().map(move |&[row, column]| place(copy(column), channel, row));
+                (0..*to).flat_map(of).collect()
+            })
+            .collect();
+        let mut part = vec![0.0; from * size * pitch];
         for (dx, dy) in dx.chunks_exact_mut(from * from_area).zip(dy.chunks_exact(to * to_area)) {
             for (channel, plane) in dy.chunks_exact(to_area).enumerate() {
-                let rows = padded[(channel * size[0] + before[0]) * pitch..].chunks_exact_mut(pitch);
-                for (to, from) in rows.zip(plane.chunks_exact(window.output[1])) {
-                    to[before[1]..][..from.len()].copy_from_slice(from);
-                }
-            }
-            for Phase { panels, first, count: [rows, columns], base, taps } in phases {
-                let places = |channel: usize| {
-                    taps.iter().map(move |tap| (channel * size[0] + base[0] + tap[0]) * pitch + base[1] + tap[1])
-                };
-                let offsets: Vec<usize> = (0..*to).flat_map(places).collect();
-                let source = Source { values: &padded, offsets: &offsets, step: pitch };
-                let (height, width) = (*rows, *columns);
-                let target = Target { values: &mut part, pitch: height * width, height, width, adds: false };
-                multiply(panels, &source, target);
-                for (dx, part) in dx.chunks_exact_mut(from_area).zip(part.chunks_exact(height * width)) {
-                    let lines = dx.chunks_exact_mut(window.input[1]).skip(first[0]).step_by(window.stride[0]);
-                    for (line, part) in lines.zip(part.chunks_exact(width)) {
-                        for (dx, part) in line[first[1]..].iter_mut().step_by(window.stride[1]).zip(part) {
-                            *dx = *part;
+                for (copy, begin) in begins.iter().enumerate() {
+                    let (left, skipped) = (before[1].saturating_sub(*begin), begin.saturating_sub(before[1]));
+                    let rows = copies[place(copy, channel, before[0])..].chunks_exact_mut(pitch);
+                    for (to, from) in rows.zip(plane.chunks_exact(window.output[1])) {
+                        for (to, from) in to[left..].iter_mut().zip(&from[skipped..]) {
+                            *to = *from;
                         }
                     }
                 }
+            }
+            for (Phase { panels, first, count: [rows, columns], .. }, offsets) in phases.iter().zip(&offsets) {
+                let source = Source { values: &copies, offsets, step: 0 };
+                let area = rows * pitch;
+                multiply(
+                    panels,
+                    &source,
+                    Target { values: &mut part, pitch: area, height: 1, width: area, adds: false },
+                );
+                let ([stride, across], width) = (window.stride, window.input[1]);
+                vectorised(
+                    #[inline(always)]
+                    || {
+                        for (dx, part) in dx.chunks_exact_mut(from_area).zip(part.chunks_exact(area)) {
+                            for (row, part) in part.chunks_exact(pitch).enumerate() {
+                                let line = &mut dx[(first[0] + row * stride) * width..][first[1]..width];
+                                spread(&part[..*columns], across, line);
+                            }
+                        }
+                    },
+                );
             }
         }
     }
@@ -193,35 +212,46 @@ impl Phases {
 /// channel matches each moved channel of the input.
 pub(super) fn match_dense(dense: &Dense, entries: &[Entry], x: &[f32], dy: &[f32], part: &mut [f32]) {
     let Dense { window, from, to } = dense;
-    let [height, width] = window.output;
-    let images = dy.len() / (to * height * width);
-    let mut laid = Laid::new(window, *from, images, true);
+    let ([height, width], [_, area]) = (window.output, window.areas());
+    let images = dy.len() / (to * area);
+    let mut laid = Laid::new(window, *from, images);
     laid.fill(x, entries);
-    // The gradient stands likewise, with zeros between its rows: those of all images are one.
     let Laid { rows, pitch, .. } = laid;
-    let mut spread = vec![0.0; to * images * rows * pitch + LANES];
-    for (at, plane) in dy.chunks_exact(height * width).enumerate() {
+    let x = Lines { values: &laid.values, offsets: &laid.offsets() };
+    if pitch == width {
+        let starts: Vec<usize> = (0..*to).map(|at| at * area).collect();
+        let piece = |image: usize| Piece { x: image * rows * pitch, dy: image * to * area, length: area };
+        return match_up(&x, &Lines { values: dy, offsets: &starts }, (0..images).map(piece), part);
+    }
+    // The gradient stands likewise, with zeros between its rows: those of all images are one.
+    let mut spread = vec![0.0; to * images * rows * pitch];
+    for (at, plane) in dy.chunks_exact(area).enumerate() {
         let start = (at % to * images + at / to) * rows * pitch;
         for (to, from) in spread[start..].chunks_exact_mut(pitch).zip(plane.chunks_exact(width)) {
             to[..width].copy_from_slice(from);
         }
     }
     let starts: Vec<usize> = (0..*to).map(|at| at * images * rows * pitch).collect();
-    let x = Lines { values: &laid.values, offsets: &laid.offsets() };
-    let dy = Lines { values: &spread, offsets: &starts };
-    match_up(&x, &dy, ((images - 1) * rows + height - 1) * pitch + width, part);
+    let all = Piece { x: 0, dy: 0, length: ((images - 1) * rows + height - 1) * pitch + width };
+    match_up(&x, &Lines { values: &spread, offsets: &starts }, std::iter::once(all), part);
 }
 
 /// Planes as a window reads them: the pixels that lie at the same place within a stride stand together, so that
 /// neighbouring windows read neighbours, between zeros.
+///
+/// Rows of the output that are several whole vectors are read from one copy for each place within a stride. For others
+/// each column of the window has a copy of its own, whose rows are as long as the output's and stand without gaps: so no
+/// vector is read for what lies between rows.
 struct Laid<'a> {
     window: &'a Window,
     channels: usize,
     images: usize,
+    /// The column where each copy begins, of the planes with zeros before them.
+    copies: Vec<usize>,
     /// Rows of one place within a stride, and their length.
     rows: usize,
     pitch: usize,
-    /// By channel, place within a stride, image and row.
+    /// By channel, place of the row within a stride, copy, image and row.
     values: Vec<f32>,
 }
 
@@ -229,37 +259,39 @@ struct Laid<'a> {
 const LONG: usize = 256;
 
 impl<'a> Laid<'a> {
-    /// Whole vectors of windows can be read in each row unless it is `tight`.
-    fn new(window: &'a Window, channels: usize, images: usize, tight: bool) -> Self {
-        let across = window.reach(1) / window.stride[1];
-        let pitch = match tight {
-            true => window.output[1] + across,
-            false => {
-                let width = window.output[1].next_multiple_of(LANES) + across;
-                // Long rows take an odd number of vectors, or those of several channels would compete for the same
-                // lines of the first cache.
-                if width >= LONG { (width.div_ceil(LANES) | 1) * LANES } else { width }
-            }
+    fn new(window: &'a Window, channels: usize, images: usize) -> Self {
+        let width = window.output[1];
+        let (copies, pitch): (Vec<usize>, usize) = if LANES < width && width.is_multiple_of(LANES) {
+            let pitch = width + window.reach(1) / window.stride[1];
+            // Long rows take an odd number of vectors, or those of several channels would compete for the same lines of
+            // the first cache.
+            let pitch = if LONG <= pitch { (pitch.div_ceil(LANES) | 1) * LANES } else { pitch };
+            ((0..window.stride[1]).collect(), pitch)
+        } else {
+            ((0..window.kernel[1]).map(|tap| tap * window.dilation[1]).collect(), width)
         };
         let rows = window.output[0] + window.reach(0) / window.stride[0];
-        let phases = window.stride[0] * window.stride[1];
-        let values = vec![0.0; channels * phases * images * rows * pitch + 2 * LANES];
-        Self { window, channels, images, rows, pitch, values }
+        let values = vec![0.0; channels * window.stride[0] * copies.len() * images * rows * pitch + 2 * LANES];
+        Self { window, channels, images, copies, rows, pitch, values }
     }
 
-    /// Where row `row` of an image begins that holds pixels of place `[r, s]` within a stride.
+    /// Where row `row` of an image begins that holds rows of place `r` within a stride.
     #[inline(always)]
-    fn row(&self, channel: usize, [r, s]: [usize; 2], image: usize, row: usize) -> usize {
-        let stride = self.window.stride;
-        (((channel * stride[0] + r) * stride[1] + s) * self.images * self.rows + image * self.rows + row) * self.pitch
+    fn row(&self, channel: usize, [r, copy]: [usize; 2], image: usize, row: usize) -> usize {
+        let copies = (channel * self.window.stride[0] + r) * self.copies.len() + copy;
+        ((copies * self.images + image) * self.rows + row) * self.pitch
     }
 
     /// Where each tap of each channel begins.
     fn offsets(&self) -> Vec<usize> {
         let Window { kernel, stride, dilation, .. } = *self.window;
         let tap = |channel: usize, at: usize| {
-            let [i, j] = [at / kernel[1] * dilation[0], at % kernel[1] * dilation[1]];
-            self.row(channel, [i % stride[0], j % stride[1]], 0, i / stride[0]) + j / stride[1]
+            let [i, j] = [at / kernel[1] * dilation[0], at % kernel[1]];
+            let [copy, moved] = match self.pitch == self.window.output[1] {
+                true => [j, 0],
+                false => [j * dilation[1] % stride[1], j * dilation[1] / stride[1]],
+            };
+            self.row(channel, [i % stride[0], copy], 0, i / stride[0]) + moved
         };
         (0..self.channels)
             .flat_map(|channel| (0..kernel[0] * kernel[1]).map(move |at| (channel, at)))
@@ -269,45 +301,67 @@ impl<'a> Laid<'a> {
 
     /// Copies images as the entries say.
     fn fill(&mut self, images: &[f32], entries: &[Entry]) {
-        vectorised(
-            #[inline(always)]
-            || self.copy(images, entries),
-        );
+        Arch::new().dispatch(Fill { laid: self, images, entries });
     }
+}
+
+/// [`Laid::fill`].
+struct Fill<'a, 'b> {
+    laid: &'a mut Laid<'b>,
+    images: &'a [f32],
+    entries: &'a [Entry],
+}
+
+impl WithSimd for Fill<'_, '_> {
+    type Output = ();
 
     #[inline(always)]
-    fn copy(&mut self, images: &[f32], entries: &[Entry]) {
-        let Window { stride, start, input: [height, width], .. } = *self.window;
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { laid, images, entries } = self;
+        let Window { stride, start, input: [height, width], .. } = *laid.window;
+        let mut read = vec![0.0; height * width];
         for (at, plane) in images.chunks_exact(height * width).enumerate() {
-            let (image, channel) = (at / self.channels, at % self.channels);
-            let entry = entries[channel];
-            if stride == [1, 1] {
-                // Without the divisions below, which take longer than a short row.
-                let first = self.row(channel, [0, 0], image, start[0]) + start[1];
-                let n = width.min(self.pitch.saturating_sub(start[1]));
-                let rows = self.rows.saturating_sub(start[0]);
-                for (u, line) in plane.chunks_exact(width).take(rows).enumerate() {
-                    for (to, from) in self.values[first + u * self.pitch..][..n].iter_mut().zip(line) {
-                        *to = entry.of(*from);
+            let (image, channel) = (at / laid.channels, at % laid.channels);
+            let plane = match &entries[channel] {
+                entry if *entry == Entry::PLAIN => plane,
+                entry => {
+                    entry.reader(simd).copy(simd, plane, &mut read);
+                    &read
+                }
+            };
+            for copy in 0..laid.copies.len() {
+                // The first column of this copy that lies on the plane, and how many there are.
+                let begin = laid.copies[copy];
+                let first = start[1].saturating_sub(begin).div_ceil(stride[1]);
+                let from = stride[1] * first + begin - start[1];
+                let n = laid.pitch.saturating_sub(first).min(width.saturating_sub(from).div_ceil(stride[1]));
+                if n == 0 {
+                    continue;
+                }
+                if stride == [1, 1] && laid.pitch == width {
+                    // Neither has gaps: all rows at once, but for what comes from the row before or after.
+                    let rows = height.min(laid.rows - start[0]) * width;
+                    let to = laid.row(channel, [0, copy], image, start[0]);
+                    let values = &mut laid.values[to..][..rows];
+                    values[first..rows - from].copy_from_slice(&plane[from..rows - first]);
+                    for row in values.chunks_exact_mut(width) {
+                        for column in (0..first).chain(first + n..width) {
+                            row[column] = 0.0;
+                        }
                     }
+                    continue;
                 }
-                continue;
-            }
-            for (u, line) in plane.chunks_exact(width).enumerate() {
-                let (row, r) = ((u + start[0]) / stride[0], (u + start[0]) % stride[0]);
-                if row >= self.rows {
-                    break;
-                }
-                for s in 0..stride[1] {
-                    // The first column of this place that lies on the plane, and where it goes.
-                    let first = start[1].saturating_sub(s).div_ceil(stride[1]);
-                    let from = stride[1] * first + s - start[1];
-                    let to = self.row(channel, [r, s], image, row);
-                    let room = self.pitch.saturating_sub(first);
-                    let Some(target) = self.values[to..].get_mut(first..first + room) else { continue };
-                    let Some(line) = line.get(from..) else { continue };
-                    for (to, from) in target.iter_mut().zip(line.iter().step_by(stride[1])) {
-                        *to = entry.of(*from);
+                for r in 0..stride[0] {
+                    // The same of rows.
+                    let row = start[0].saturating_sub(r).div_ceil(stride[0]);
+                    let mut to = laid.row(channel, [r, copy], image, row) + first;
+                    let mut line = stride[0] * row + r - start[0];
+                    for _ in row..laid.rows {
+                        if height <= line {
+                            break;
+                        }
+                        sample(&plane[line * width + from..][..width - from], stride[1], &mut laid.values[to..][..n]);
+                        (to, line) = (to + laid.pitch, line + stride[0]);
                     }
                 }
             }

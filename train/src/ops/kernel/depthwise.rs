@@ -101,7 +101,7 @@ impl Task for Backward<'_> {
                     let sum = WeightedSum { taps: &flipped, start: 0.0 };
                     fold_images(simd, &back, &dy_padded, sum, dx, channel, images.clone());
                     for image in images.clone() {
-                        entries[channel].mask(simd, x.plane(channel, image), dx.plane(channel, image));
+                        entries[channel].reader(simd).mask(simd, x.plane(channel, image), dx.plane(channel, image));
                     }
                 }
                 for (at, image) in images.enumerate() {

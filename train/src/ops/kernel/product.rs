@@ -157,23 +157,52 @@ fn load_cut<S: Simd>(simd: S, values: &[f32], at: usize) -> S::f32s {
 /// Rows of a matrix over all pixels of some images, as they stand in memory.
 pub(super) struct Lines<'a> {
     pub(super) values: &'a [f32],
-    /// Where each begins. Whole vectors can be read at its end.
+    /// Where each begins.
     pub(super) offsets: &'a [usize],
+}
+
+/// Neighbouring pixels: how far from where rows begin, and how many.
+#[derive(Clone, Copy)]
+pub(super) struct Piece {
+    pub(super) x: usize,
+    pub(super) dy: usize,
+    pub(super) length: usize,
+}
+
+impl Piece {
+    /// The same in pieces of [`SEGMENT`] pixels at most.
+    fn split(self) -> impl Iterator<Item = Self> {
+        let Self { x, dy, length } = self;
+        let piece = move |at| Self { x: x + at, dy: dy + at, length: SEGMENT.min(length - at) };
+        (0..length).step_by(SEGMENT).map(piece)
+    }
 }
 
 /// Pixels that are taken at once: few enough that a few rows of them stay in the first cache.
 const SEGMENT: usize = 1024;
 
-/// `part[r][t] += sum over q below length of dy[r][q] * x[t][q]`.
-pub(super) fn match_up(x: &Lines<'_>, dy: &Lines<'_>, length: usize, part: &mut [f32]) {
-    Arch::new().dispatch(MatchUp { x, dy, length, part });
+/// `part[r][t] += sum over pixels q of the pieces of dy[r][q] * x[t][q]`. Whole vectors of `x` can be read where a piece
+/// ends.
+pub(super) fn match_up(x: &Lines<'_>, dy: &Lines<'_>, pieces: impl Iterator<Item = Piece>, part: &mut [f32]) {
+    let pieces: Vec<Piece> = pieces.flat_map(Piece::split).collect();
+    let mut start = 0;
+    while start < pieces.len() {
+        let mut length = 0;
+        let fits = |piece: &&Piece| {
+            length += piece.length;
+            length <= SEGMENT
+        };
+        let n = pieces[start..].iter().take_while(fits).count().max(1);
+        Arch::new().dispatch(MatchUp { x, dy, pieces: &pieces[start..][..n], part });
+        start += n;
+    }
 }
 
 /// There is one of it for each kind of vector, as of [`Multiply`].
 struct MatchUp<'a> {
     x: &'a Lines<'a>,
     dy: &'a Lines<'a>,
-    length: usize,
+    pieces: &'a [Piece],
     part: &'a mut [f32],
 }
 
@@ -182,62 +211,84 @@ impl WithSimd for MatchUp<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { x, dy, length, part } = self;
-        for start in (0..length).step_by(SEGMENT) {
-            let segment = [start, length.min(start + SEGMENT)];
-            if S::REGISTER_COUNT >= 32 {
-                blocks::<S, 4, 4>(simd, x, dy, segment, part);
-            } else {
-                blocks::<S, 4, 2>(simd, x, dy, segment, part);
+        if S::REGISTER_COUNT >= 32 {
+            self.blocks::<S, 4, 4>(simd);
+        } else {
+            self.blocks::<S, 4, 2>(simd);
+        }
+    }
+}
+
+impl MatchUp<'_> {
+    /// Blocks of `R` rows by `T` taps, whose sums stay in registers.
+    #[inline(always)]
+    fn blocks<S: Simd, const R: usize, const T: usize>(self, simd: S) {
+        let Self { x, dy, pieces, part } = self;
+        let (rows, taps) = (dy.offsets.len(), x.offsets.len());
+        for row in (0..rows).step_by(R) {
+            for tap in (0..taps).step_by(T) {
+                // At the edge a block computes its last row or tap again.
+                let (mut of_dy, mut of_x) = ([0; R], [0; T]);
+                for r in 0..R {
+                    of_dy[r] = dy.offsets[(row + r).min(rows - 1)];
+                }
+                for t in 0..T {
+                    of_x[t] = x.offsets[(tap + t).min(taps - 1)];
+                }
+                let mut sums = [[simd.splat_f32s(0.0); T]; R];
+                let mut lanes = [simd.splat_f32s(0.0); R];
+                for piece in pieces {
+                    let (n, rest) = (piece.length / S::F32_LANES, piece.length % S::F32_LANES);
+                    let whole = n + usize::from(rest != 0);
+                    let mut dy_rows: [&[S::f32s]; R] = [&[]; R];
+                    for r in 0..R {
+                        dy_rows[r] = vectors::<S>(dy.values, of_dy[r] + piece.dy, n);
+                    }
+                    let mut x_rows: [&[S::f32s]; T] = [&[]; T];
+                    for t in 0..T {
+                        x_rows[t] = vectors::<S>(x.values, of_x[t] + piece.x, whole);
+                    }
+                    for column in 0..n {
+                        for r in 0..R {
+                            lanes[r] = dy_rows[r][column];
+                        }
+                        add_products(simd, &lanes, &x_rows, column, &mut sums);
+                    }
+                    if n < whole {
+                        // Behind the last value of a row stand others, which do not count.
+                        let counts = load::<S>(&COUNTS, LANES - rest);
+                        for r in 0..R {
+                            let last = load_cut(simd, dy.values, of_dy[r] + piece.dy + n * S::F32_LANES);
+                            lanes[r] = simd.mul_f32s(last, counts);
+                        }
+                        add_products(simd, &lanes, &x_rows, n, &mut sums);
+                    }
+                }
+                for (r, sums) in sums.into_iter().enumerate().take(rows - row) {
+                    for (t, sum) in sums.into_iter().enumerate().take(taps - tap) {
+                        part[(row + r) * taps + tap + t] += simd.reduce_sum_f32s(sum);
+                    }
+                }
             }
         }
     }
 }
 
-/// Blocks of `R` rows by `T` taps, whose sums stay in registers.
-#[inline(always)]
-fn blocks<S: Simd, const R: usize, const T: usize>(
-    simd: S,
-    x: &Lines<'_>,
-    dy: &Lines<'_>,
-    [start, end]: [usize; 2],
-    part: &mut [f32],
-) {
-    let (rows, taps) = (dy.offsets.len(), x.offsets.len());
-    let whole = (end - start).next_multiple_of(S::F32_LANES);
-    // Behind the last value of a row stand others, which do not count.
-    let last = whole - S::F32_LANES;
-    let counts = simd.partial_load_f32s(&vec![1.0; end - start - last]);
-    for row in (0..rows).step_by(R) {
-        for tap in (0..taps).step_by(T) {
-            // At the edge a block computes its last row or tap again.
-            let mut dy_rows: [&[f32]; R] = [&[]; R];
-            for r in 0..R {
-                dy_rows[r] = &dy.values[dy.offsets[(row + r).min(rows - 1)] + start..][..whole];
-            }
-            let mut x_rows: [&[f32]; T] = [&[]; T];
-            for t in 0..T {
-                x_rows[t] = &x.values[x.offsets[(tap + t).min(taps - 1)] + start..][..whole];
-            }
-            let mut sums = [[simd.splat_f32s(0.0); T]; R];
-            let mut lanes = [simd.splat_f32s(0.0); R];
-            for column in (0..last).step_by(S::F32_LANES) {
-                for r in 0..R {
-                    lanes[r] = load::<S>(dy_rows[r], column);
-                }
-                add_products(simd, &lanes, &x_rows, column, &mut sums);
-            }
-            for r in 0..R {
-                lanes[r] = simd.mul_f32s(load::<S>(dy_rows[r], last), counts);
-            }
-            add_products(simd, &lanes, &x_rows, last, &mut sums);
-            for (r, sums) in sums.into_iter().enumerate().take(rows - row) {
-                for (t, sum) in sums.into_iter().enumerate().take(taps - tap) {
-                    part[(row + r) * taps + tap + t] += simd.reduce_sum_f32s(sum);
-                }
-            }
-        }
+/// Factors of the values of a vector, from any of the first half on.
+const COUNTS: [f32; 2 * LANES] = {
+    let mut counts = [0.0; 2 * LANES];
+    let mut at = 0;
+    while at < LANES {
+        counts[at] = 1.0;
+        at += 1;
     }
+    counts
+};
+
+/// `n` vectors from `at` on.
+#[inline(always)]
+fn vectors<S: Simd>(values: &[f32], at: usize, n: usize) -> &[S::f32s] {
+    &S::as_simd_f32s(&values[at..at + n * S::F32_LANES]).0[..n]
 }
 
 /// `sums[r][t] += dy[r] * x[t]`, lane by lane.
@@ -246,12 +297,12 @@ fn blocks<S: Simd, const R: usize, const T: usize>(
 fn add_products<S: Simd, const R: usize, const T: usize>(
     simd: S,
     dy: &[S::f32s; R],
-    x_rows: &[&[f32]; T],
+    x_rows: &[&[S::f32s]; T],
     column: usize,
     sums: &mut [[S::f32s; T]; R],
 ) {
     for t in 0..T {
-        let x = load::<S>(x_rows[t], column);
+        let x = x_rows[t][column];
         for r in 0..R {
             sums[r][t] = simd.mul_add_e_f32s(dy[r], x, sums[r][t]);
         }
