@@ -44,7 +44,7 @@ impl Task for Forward<'_> {
             let channel = idx % channels;
             padded.fill(simd, x, window.input[1], 0, 1);
             let start = bias.get(channel).copied().unwrap_or(0.0);
-            fold(simd, &across, &padded, WeightedSum { taps: taps::<K>(weights, channel), start }, y);
+            fold(simd, &across, &padded, WeightedSum { taps: taps::<K>(weights, channel), start }, &mut *y);
         }
     }
 }

@@ -98,6 +98,19 @@ impl<const K: usize> Fold<K> for Largest {
     }
 }
 
+/// Where results go.
+pub trait Put<S: Simd> {
+    /// Takes the results from `at` on, as many as there is room for.
+    fn put(&mut self, simd: S, at: usize, lanes: S::f32s);
+}
+
+impl<S: Simd> Put<S> for &mut [f32] {
+    #[inline(always)]
+    fn put(&mut self, simd: S, at: usize, lanes: S::f32s) {
+        store_cut(simd, self, at, lanes);
+    }
+}
+
 /// How windows move over padded rows, in the direction of the data or of the gradient.
 pub struct Across {
     /// Height and width of the result.
@@ -130,9 +143,9 @@ impl Across {
         self.stride == 1 && self.dilation == [1, 1] && self.spread == 1
     }
 
-    /// Whether that is so of rows that a vector holds: see [`fold_beside`].
+    /// Whether that is so of rows that a vector holds: see [`fold_beside`]. Never of vectors of a single value.
     pub fn is_narrow<S: Simd>(&self) -> bool {
-        self.is_dense() && self.output[1] <= S::F32_LANES
+        S::F32_LANES > 1 && self.is_dense() && self.output[1] <= S::F32_LANES
     }
 
     /// The row of `source` under row `k` of the window at position `o`, unless it is zeros.
@@ -153,7 +166,14 @@ impl Across {
 
 /// `out[o][q]` = the fold of `source[o + i][q + j]` over `i` and `j`, as `across` moves.
 #[inline(always)]
-pub fn fold<S: Simd, F: Fold<K>, const K: usize>(simd: S, across: &Across, source: &Padded, fold: F, out: &mut [f32]) {
+pub fn fold<S: Simd, F: Fold<K>, const K: usize>(
+    simd: S,
+    across: &Across,
+    source: &Padded,
+    fold: F,
+    mut out: impl Put<S>,
+) {
+    let out = &mut out;
     // From right to left: the last vector of a row may run over into the next row, which is
     // written later, as rows go down and as columns before it come after it.
     let mut end = across.output[1].div_ceil(S::F32_LANES);
@@ -163,12 +183,12 @@ pub fn fold<S: Simd, F: Fold<K>, const K: usize>(simd: S, across: &Across, sourc
         end -= n;
         let column = end * S::F32_LANES;
         match (n, across.is_dense()) {
-            (4, true) => slide::<S, F, K, 4>(simd, across, source, column, fold, out),
-            (2, true) => slide::<S, F, K, 2>(simd, across, source, column, fold, out),
-            (_, true) => slide::<S, F, K, 1>(simd, across, source, column, fold, out),
-            (4, false) => step::<S, F, K, 4>(simd, across, source, column, fold, out),
-            (2, false) => step::<S, F, K, 2>(simd, across, source, column, fold, out),
-            (_, false) => step::<S, F, K, 1>(simd, across, source, column, fold, out),
+            (4, true) => slide::<S, F, _, K, 4>(simd, across, source, column, fold, out),
+            (2, true) => slide::<S, F, _, K, 2>(simd, across, source, column, fold, out),
+            (_, true) => slide::<S, F, _, K, 1>(simd, across, source, column, fold, out),
+            (4, false) => step::<S, F, _, K, 4>(simd, across, source, column, fold, out),
+            (2, false) => step::<S, F, _, K, 2>(simd, across, source, column, fold, out),
+            (_, false) => step::<S, F, _, K, 1>(simd, across, source, column, fold, out),
         }
     }
 }
@@ -180,7 +200,7 @@ pub fn fold_beside<S: Simd, F: Fold<K>, const K: usize, const P: usize>(
     across: &Across,
     sources: &[Padded; P],
     fold: F,
-    outs: [&mut [f32]; P],
+    mut outs: [impl Put<S>; P],
 ) {
     let [height, width] = across.output;
     // As in `slide`.
@@ -202,7 +222,7 @@ pub fn fold_beside<S: Simd, F: Fold<K>, const K: usize, const P: usize>(
         }
         if let Some(o) = (i + across.top).checked_sub(K - 1) {
             for p in 0..P {
-                store_cut(simd, outs[p], o * width, rows[0][p]);
+                outs[p].put(simd, o * width, rows[0][p]);
             }
         }
         for k in 1..K {
@@ -215,13 +235,13 @@ pub fn fold_beside<S: Simd, F: Fold<K>, const K: usize, const P: usize>(
 /// `V` vectors of columns, stride and dilation 1: each row of the source is read once.
 #[expect(clippy::needless_range_loop, reason = "`v` counts vectors of the source as well")]
 #[inline(always)]
-fn slide<S: Simd, F: Fold<K>, const K: usize, const V: usize>(
+fn slide<S: Simd, F: Fold<K>, O: Put<S>, const K: usize, const V: usize>(
     simd: S,
     across: &Across,
     source: &Padded,
     column: usize,
     fold: F,
-    out: &mut [f32],
+    out: &mut O,
 ) {
     let [height, width] = across.output;
     // Rows of the result that are under way, the next to be complete first.
@@ -240,7 +260,7 @@ fn slide<S: Simd, F: Fold<K>, const K: usize, const V: usize>(
         }
         if let Some(o) = (i + across.top).checked_sub(K - 1) {
             for v in 0..V {
-                store_cut(simd, out, o * width + column + v * S::F32_LANES, rows[0][v]);
+                out.put(simd, o * width + column + v * S::F32_LANES, rows[0][v]);
             }
         }
         for k in 1..K {
@@ -252,13 +272,13 @@ fn slide<S: Simd, F: Fold<K>, const K: usize, const V: usize>(
 
 /// `V` vectors of columns, any stride and dilation.
 #[inline(always)]
-fn step<S: Simd, F: Fold<K>, const K: usize, const V: usize>(
+fn step<S: Simd, F: Fold<K>, O: Put<S>, const K: usize, const V: usize>(
     simd: S,
     across: &Across,
     source: &Padded,
     column: usize,
     fold: F,
-    out: &mut [f32],
+    out: &mut O,
 ) {
     let [height, width] = across.output;
     let places: [usize; K] = std::array::from_fn(|j| source.place(j * across.dilation[1]));
@@ -275,7 +295,7 @@ fn step<S: Simd, F: Fold<K>, const K: usize, const V: usize>(
             }
         }
         for (v, result) in results.into_iter().enumerate() {
-            store_cut(simd, out, o * width + column + v * S::F32_LANES, result);
+            out.put(simd, o * width + column + v * S::F32_LANES, result);
         }
     }
 }

@@ -58,7 +58,7 @@ impl Task for Average<'_> {
         let mut padded = Padded::under::<S>(window, 0.0);
         for (y, x) in y.chunks_exact_mut(to).zip(x.chunks_exact(from)) {
             padded.fill(simd, x, window.input[1], 0, 1);
-            fold(simd, &across, &padded, WeightedSum { taps: &[[1.0; K]; K], start: 0.0 }, y);
+            fold(simd, &across, &padded, WeightedSum { taps: &[[1.0; K]; K], start: 0.0 }, &mut *y);
             for (y, share) in y.iter_mut().zip(shares) {
                 *y *= share;
             }

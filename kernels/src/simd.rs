@@ -8,6 +8,15 @@ pub fn load<S: Simd>(values: &[f32], at: usize) -> S::f32s {
     S::as_simd_f32s(&values[at..at + S::F32_LANES]).0[0]
 }
 
+/// As many lanes as there are before the end of `values`, from `at` on; zeros behind them.
+#[inline(always)]
+pub fn load_cut<S: Simd>(simd: S, values: &[f32], at: usize) -> S::f32s {
+    match values.get(at..at + S::F32_LANES) {
+        Some(_) => load::<S>(values, at),
+        None => simd.partial_load_f32s(&values[at..]),
+    }
+}
+
 /// Writes as many lanes as fit before the end of `values`, from `at` on.
 #[inline(always)]
 pub fn store_cut<S: Simd>(simd: S, values: &mut [f32], at: usize, lanes: S::f32s) {

@@ -5,13 +5,13 @@ use std::ops::Range;
 use kernels::{
     Padded, Window,
     depthwise::taps,
-    plane::{Across, Task, WeightedSum, fold, fold_beside},
-    simd::load,
+    plane::{Across, Put, Task, WeightedSum, fold, fold_beside},
+    simd::{load, load_cut, store_cut},
 };
 use pulp::Simd;
 
 use super::{
-    entry::Entry,
+    entry::{Entry, Reader},
     planes::{Planes, PlanesMut},
 };
 
@@ -46,7 +46,7 @@ impl Task for Forward<'_> {
                 for (padded, image) in padded.iter_mut().zip(images.clone()) {
                     entries[channel].fill(simd, padded, x.plane(channel, image), window.input[1], &mut scratch);
                 }
-                fold_images(simd, &across, &padded, sum, &mut y, channel, images);
+                fold_images(simd, (&across, &padded), sum, &mut y, (channel, images), None);
             }
         }
     }
@@ -87,6 +87,7 @@ impl Task for Backward<'_> {
             let mut flipped = *taps;
             flipped.as_flattened_mut().reverse();
             let mut sums = [[simd.splat_f32s(0.0); K]; K];
+            let reader = entries[channel].reader(simd);
             for images in beside(narrow, x.images()) {
                 for (at, image) in images.clone().enumerate() {
                     let (x, dy) = (x.plane(channel, image), dy.plane(channel, image));
@@ -95,14 +96,11 @@ impl Task for Backward<'_> {
                 }
                 if let Some(y) = &mut y {
                     let sum = WeightedSum { taps, start: 0.0 };
-                    fold_images(simd, &ahead, &x_padded, sum, y, channel, images.clone());
+                    fold_images(simd, (&ahead, &x_padded), sum, y, (channel, images.clone()), None);
                 }
                 if let Some(dx) = &mut dx {
                     let sum = WeightedSum { taps: &flipped, start: 0.0 };
-                    fold_images(simd, &back, &dy_padded, sum, dx, channel, images.clone());
-                    for image in images.clone() {
-                        entries[channel].reader(simd).mask(simd, x.plane(channel, image), dx.plane(channel, image));
-                    }
+                    fold_images(simd, (&back, &dy_padded), sum, dx, (channel, images.clone()), Some((x, &reader)));
                 }
                 for (at, image) in images.enumerate() {
                     let (dense, left) = match &mut dy_dense {
@@ -135,20 +133,53 @@ fn beside(narrow: bool, n: usize) -> impl Iterator<Item = Range<usize>> {
     many.chain((together..n).map(|image| image..image + 1))
 }
 
-/// Folds the planes of one channel of these images, one of them or [`BESIDE`].
+/// Folds the planes of one channel of these images, one of them or [`BESIDE`]: results, or the gradient of what is read
+/// of `x` as the reader says.
 #[inline(always)]
 fn fold_images<S: Simd, const K: usize>(
     simd: S,
-    across: &Across,
-    padded: &[Padded; BESIDE],
+    (across, padded): (&Across, &[Padded; BESIDE]),
     sum: WeightedSum<'_, K>,
     y: &mut PlanesMut<'_>,
-    channel: usize,
-    images: Range<usize>,
+    (channel, images): (usize, Range<usize>),
+    read: Option<(Planes<'_>, &Reader<S>)>,
 ) {
-    match images.len() {
-        1 => fold(simd, across, &padded[0], sum, y.plane(channel, images.start)),
-        _ => fold_beside(simd, across, padded, sum, y.beside(channel, images.start)),
+    let first = images.start;
+    // The first keeps code out of the program that nobody calls.
+    let alone = S::F32_LANES == 1 || images.len() == 1;
+    let Some((x, reader)) = read else {
+        return match alone {
+            true => fold(simd, across, &padded[0], sum, y.plane(channel, first)),
+            false => fold_beside(simd, across, padded, sum, y.beside(channel, first)),
+        };
+    };
+    if alone {
+        let dx = Masked { reader, x: x.plane(channel, first), dx: y.plane(channel, first) };
+        return fold(simd, across, &padded[0], sum, dx);
+    }
+    let mut nth = first..;
+    let masked = y.beside::<BESIDE>(channel, first).map(
+        #[inline(always)]
+        |dx| Masked { reader, x: x.plane(channel, nth.next().unwrap_or(first)), dx },
+    );
+    fold_beside(simd, across, padded, sum, masked);
+}
+
+/// The gradient of a plane, zero wherever the rectifier lets none through.
+struct Masked<'a, S: Simd> {
+    reader: &'a Reader<S>,
+    x: &'a [f32],
+    dx: &'a mut [f32],
+}
+
+impl<S: Simd> Put<S> for Masked<'_, S> {
+    #[inline(always)]
+    fn put(&mut self, simd: S, at: usize, lanes: S::f32s) {
+        let lanes = match self.reader.is_rectified() {
+            true => self.reader.back(simd, load_cut(simd, self.x, at), lanes),
+            false => lanes,
+        };
+        store_cut(simd, self.dx, at, lanes);
     }
 }
 

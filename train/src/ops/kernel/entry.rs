@@ -79,8 +79,14 @@ impl<S: Simd> Reader<S> {
         simd.min_f32s(simd.max_f32s(self.normalised(simd, x), self.low), self.high)
     }
 
+    /// Whether anything is rectified at all.
+    pub(super) fn is_rectified(&self) -> bool {
+        self.is_rectified
+    }
+
+    /// The gradient `dx` of what is rectified; zero where the rectifier lets none through.
     #[inline(always)]
-    fn back(&self, simd: S, x: S::f32s, dx: S::f32s) -> S::f32s {
+    pub(super) fn back(&self, simd: S, x: S::f32s, dx: S::f32s) -> S::f32s {
         let (y, zero) = (self.normalised(simd, x), simd.splat_f32s(0.0));
         let below = simd.select_f32s(simd.greater_than_f32s(self.high, y), dx, zero);
         simd.select_f32s(simd.greater_than_f32s(y, self.low), below, zero)

@@ -95,7 +95,7 @@ impl Task for AverageBackward<'_> {
                 *part = dy * share;
             }
             padded.fill(simd, &parts, window.output[1], 0, 1);
-            fold(simd, &across, &padded, WeightedSum { taps: &[[1.0; K]; K], start: 0.0 }, dx);
+            fold(simd, &across, &padded, WeightedSum { taps: &[[1.0; K]; K], start: 0.0 }, &mut *dx);
         }
     }
 }

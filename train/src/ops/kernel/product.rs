@@ -1,6 +1,6 @@
 //! Products of matrices that stand as planes: rows are channels, columns are pixels.
 
-use kernels::simd::{load, store_cut};
+use kernels::simd::{load, load_cut, store_cut};
 use pulp::{Arch, Simd, WithSimd};
 
 /// Values that whole vectors of any processor are read by.
@@ -142,15 +142,6 @@ fn tile<S: Simd, const R: usize, const V: usize>(
             };
             store_cut(simd, plane, at, sum);
         }
-    }
-}
-
-/// As many lanes as there are before the end of `values`, from `at` on; zeros behind them.
-#[inline(always)]
-fn load_cut<S: Simd>(simd: S, values: &[f32], at: usize) -> S::f32s {
-    match values.get(at..at + S::F32_LANES) {
-        Some(_) => load::<S>(values, at),
-        None => simd.partial_load_f32s(&values[at..]),
     }
 }
 
