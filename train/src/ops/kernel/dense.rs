@@ -224,16 +224,16 @@ pub(super) fn match_dense(dense: &Dense, entries: &[Entry], x: &[f32], dy: &[f32
         return match_up(&x, &Lines { values: dy, offsets: &starts }, (0..images).map(piece), part);
     }
     // The gradient stands likewise, with zeros between its rows: those of all images are one.
-    let mut spread = vec![0.0; to * images * rows * pitch];
+    let mut apart = vec![0.0; to * images * rows * pitch];
     for (at, plane) in dy.chunks_exact(area).enumerate() {
         let start = (at % to * images + at / to) * rows * pitch;
-        for (to, from) in spread[start..].chunks_exact_mut(pitch).zip(plane.chunks_exact(width)) {
+        for (to, from) in apart[start..].chunks_exact_mut(pitch).zip(plane.chunks_exact(width)) {
             to[..width].copy_from_slice(from);
         }
     }
     let starts: Vec<usize> = (0..*to).map(|at| at * images * rows * pitch).collect();
     let all = Piece { x: 0, dy: 0, length: ((images - 1) * rows + height - 1) * pitch + width };
-    match_up(&x, &Lines { values: &spread, offsets: &starts }, std::iter::once(all), part);
+    match_up(&x, &Lines { values: &apart, offsets: &starts }, std::iter::once(all), part);
 }
 
 /// Planes as a window reads them: the pixels that lie at the same place within a stride stand together, so that

@@ -33,6 +33,7 @@ impl Entry {
             is_rectified: self.rectifier != Rectifier::NONE,
         }
     }
+
     /// Copies a plane between zeros; `scratch` is of its size.
     #[inline(always)]
     pub(super) fn fill<S: Simd>(
