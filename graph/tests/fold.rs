@@ -37,8 +37,10 @@ fn check_same_output(graph: &Graph, weights: &Weights, seed: u64) {
     let (folded, folded_weights) = fold(graph, weights).expect("the weights are complete");
     let after = reference::run(&folded, &folded_weights, &image);
     assert_eq!(before.len(), after.len());
+    // Folded weights are rounded to single precision: what comes of that grows with the values.
+    let largest = before.iter().fold(0.0_f64, |most, value| most.max(value.abs()));
     for (before, after) in before.iter().zip(&after) {
-        assert!((before - after).abs() <= 1e-4, "{before} became {after}");
+        assert!((before - after).abs() <= 1e-4 + 1e-6 * largest, "{before} became {after}");
     }
 }
 
