@@ -106,7 +106,7 @@ pub fn settled(config: &SearchConfig) -> (f64, f64) {
     }
     let left = 0.5_f64.powf(half_lives);
     // What ships is the best of the last ten cells: a few large ones that are still drawn are not it. Twice as settled
-    // as what is drawn is nearer to what six of seven runs of the demo shipped; the seventh settled on large ones.
+    // as what is drawn is nearer to what most runs of the demo shipped; others settled on large ones.
     (1.0 - (1.0 - left) / (half_lives * std::f64::consts::LN_2), 1.0 - left * left)
 }
 

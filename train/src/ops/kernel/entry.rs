@@ -59,7 +59,6 @@ impl Entry {
 }
 
 /// An [`Entry`] for whole vectors.
-#[derive(Clone, Copy)]
 pub(super) struct Reader<S: Simd> {
     slope: S::f32s,
     mean: S::f32s,

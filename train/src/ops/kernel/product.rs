@@ -247,7 +247,7 @@ impl MatchUp<'_> {
                     }
                     if n < whole {
                         // Behind the last value of a row stand others, which do not count.
-                        let counts = load::<S>(&COUNTS, LANES - rest);
+                        let counts = load::<S>(COUNTS.as_flattened(), LANES - rest);
                         for r in 0..R {
                             let last = load_cut(simd, dy.values, of_dy[r] + piece.dy + n * S::F32_LANES);
                             lanes[r] = simd.mul_f32s(last, counts);
@@ -266,15 +266,7 @@ impl MatchUp<'_> {
 }
 
 /// Factors of the values of a vector, from any of the first half on.
-const COUNTS: [f32; 2 * LANES] = {
-    let mut counts = [0.0; 2 * LANES];
-    let mut at = 0;
-    while at < LANES {
-        counts[at] = 1.0;
-        at += 1;
-    }
-    counts
-};
+const COUNTS: [[f32; LANES]; 2] = [[1.0; LANES], [0.0; LANES]];
 
 /// `n` vectors from `at` on.
 #[inline(always)]
